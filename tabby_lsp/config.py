@@ -1,0 +1,258 @@
+"""The settings: one tree of frozen dataclasses whose defaults and help texts are the reference.
+
+Layers are laid over each other: config.toml, the command line, the editor's initializationOptions, and what
+the editor says later (`workspace/configuration`, `didChangeConfiguration`). The last is not trusted with keys
+that name a file: a server cannot tell a user's value there from one that a cloned repository brought along.
+A key that is unknown or has the wrong type is reported and its default applies.
+
+Knows nothing of LSP or of models. The folder is Tabby's own ($TABBY_ROOT, else ~/.tabby); everything that this
+project writes lies in its `lsp/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _setting(default: Any, help: str, **rules: Any) -> Any:
+    """A field with its help text. Rules: `choices`, `minimum`, `maximum`, `restricted` (trusted layers only)."""
+    return field(default=default, metadata={"help": help, **rules})
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    model_id: str = _setting(
+        "",
+        "A GGUF file, a folder that holds one, or the name of a model that Tabby has downloaded. "
+        "Empty: the bundled starter model.",
+        restricted=True,
+    )
+    device: str = _setting(
+        "auto", "Where the model runs. `gpu` needs a llama.cpp built for it.", choices=("auto", "cpu", "gpu")
+    )
+    num_gpu_layers: int = _setting(9999, "Layers that are put on the GPU.", minimum=0)
+    context_size: int = _setting(4096, "Tokens of a prompt and its answer together.", minimum=128)
+    parallelism: int = _setting(2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16)
+    threads: int = _setting(0, "CPU threads. 0: all cores but one.", minimum=0, maximum=512)
+    prompt_template: str = _setting(
+        "", "Takes the place of the model's own FIM prompt; must hold `{prefix}`, may hold `{suffix}`."
+    )
+    additional_stop_words: tuple[str, ...] = _setting((), "Texts at which a suggestion ends.")
+
+
+@dataclass(frozen=True, slots=True)
+class CodingModel:
+    local: LocalModel = LocalModel()
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    completion: CodingModel = CodingModel()
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionSettings:
+    max_decoding_tokens: int = _setting(64, "Tokens of a suggestion.", minimum=1, maximum=4096)
+    max_prompt_tokens: int = _setting(
+        0, "Tokens of a prompt. 0: as many as the model reads in about two seconds.", minimum=0
+    )
+    temperature: float = _setting(
+        0.0, "0 takes the likeliest token every time; more is more varied.", minimum=0.0, maximum=2.0
+    )
+    seed: int = _setting(0, "Seed for temperatures above 0.", minimum=0)
+    layout: str = _setting(
+        "auto",
+        "Order of the prompt. `auto` is what suits the model; another order only where it was trained on it.",
+        choices=("auto", "prefix-first", "suffix-first"),
+    )
+    trigger: str = _setting(
+        "auto", "`manual`: suggestions only when the editor asks on a key.", choices=("auto", "manual")
+    )
+    method: str = _setting(
+        "auto",
+        "`auto`: inline completion where the editor has it, the completion menu elsewhere.",
+        choices=("auto", "inline", "menu"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    model: Models = Models()
+    completion: CompletionSettings = CompletionSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Settings from one place. `origin` is what a message calls it."""
+
+    origin: str
+    values: Mapping[str, Any]
+    trusted: bool = True
+
+
+# Keys of Tabby's config.toml that mean nothing to a server without HTTP, accounts and embeddings (Tabby
+# 0.33, crates/tabby-common/src/config.rs). They are named together in one note, not as mistakes.
+TABBY_ONLY = (
+    "additional_languages",
+    "answer",
+    "completion.code_search_params",
+    "completion.max_input_length",
+    "embedding",
+    "model.chat",
+    "model.completion.http",
+    "model.completion.local.enable_fast_attention",
+    "model.embedding",
+    "repositories",
+    "server",
+)
+
+
+def tabby_root() -> Path:
+    return Path(os.environ.get("TABBY_ROOT") or Path.home() / ".tabby").expanduser()
+
+
+def data_folder() -> Path:
+    """Everything that this project writes lies in here."""
+    return tabby_root() / "lsp"
+
+
+def read_config_file(path: Path) -> tuple[Layer, list[str]]:
+    """config.toml as a layer. A missing file is an empty layer, an unreadable one a problem."""
+    empty = Layer(str(path), {})
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return Layer(str(path), tomllib.loads(text)), []
+    except FileNotFoundError:
+        return empty, []
+    except OSError as error:
+        return empty, [f"{path} cannot be read ({error.strerror}): the defaults apply."]
+    except UnicodeDecodeError as error:
+        return empty, [f"{path} is not UTF-8 (byte {error.start}): the defaults apply."]
+    except tomllib.TOMLDecodeError as error:
+        return empty, [f"{path} is not valid TOML ({error}): the defaults apply."]
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """`completion.seed=3` from the command line as a nested dict. Raises ValueError with what to write."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ValueError(f"{text!r} is not of the form KEY=VALUE, as in completion.seed=3")
+    quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    try:
+        return dict(tomllib.loads(f"{key} = {value}"))
+    except tomllib.TOMLDecodeError:
+        pass
+    try:  # a bare word: the shell has eaten the quotes
+        return dict(tomllib.loads(f"{key} = {quoted}"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+def merge(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
+    """The settings of all layers, the last one on top, and what is wrong with them."""
+    problems: list[str] = []
+    foreign: list[str] = []
+    settings = Settings()
+    for layer in layers:
+        settings = _overlay(settings, layer.values, "", layer, problems, foreign)
+    if foreign:
+        names = ", ".join(f"`{key}`" for key in sorted(set(foreign)))
+        problems.append(f"Tabby's {names} mean nothing here and are passed over.")
+    return settings, problems
+
+
+def _overlay(
+    node: Any, values: Mapping[str, Any], path: str, layer: Layer, problems: list[str], foreign: list[str]
+) -> Any:
+    """`node` with the values of one layer, checked key by key."""
+    hints = get_type_hints(type(node))
+    rules = {each.name: each.metadata for each in dataclasses.fields(node)}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{path}{key}"
+        if name in TABBY_ONLY:
+            foreign.append(name)
+        elif key not in hints:
+            problems.append(f"{layer.origin}: unknown key `{name}`{_nearest(name)}.")
+        elif dataclasses.is_dataclass(hints[key]):
+            if isinstance(value, Mapping):
+                changes[key] = _overlay(getattr(node, key), value, f"{name}.", layer, problems, foreign)
+            else:
+                problems.append(f"{layer.origin}: `{name}` must be a table, not {value!r}.")
+        elif rules[key].get("restricted") and not layer.trusted:
+            problems.append(
+                f"{layer.origin}: `{name}` is refused here, since a cloned repository could set it. "
+                "Put it into config.toml, the command line or initializationOptions."
+            )
+        else:
+            fault, checked = _check(hints[key], rules[key], value)
+            if fault:
+                problems.append(f"{layer.origin}: `{name}` must be {fault}, not {value!r}.")
+            else:
+                changes[key] = checked
+    return dataclasses.replace(node, **changes)
+
+
+def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:
+    """What the value should have been (empty if it is right), and the value in the field's own type."""
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint in (int, float):
+        right = isinstance(value, hint) and not isinstance(value, bool)
+        low, high = rules.get("minimum"), rules.get("maximum")
+        right = right and (low is None or value >= low) and (high is None or value <= high)
+        bounds = " and ".join(
+            f"{word} {bound}" for word, bound in (("at least", low), ("at most", high)) if bound is not None
+        )
+        kind = "a whole number" if hint is int else "a number"
+        return ("" if right else f"{kind} {bounds}".strip(), value)
+    if hint is str:
+        choices = rules.get("choices")
+        if choices:
+            return ("" if value in choices else "one of " + ", ".join(map(repr, choices)), value)
+        return ("" if isinstance(value, str) else "a string", value)
+    right = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    return ("" if right else "a list of strings", tuple(value) if right else value)
+
+
+def _nearest(name: str) -> str:
+    by_last = {key.rpartition(".")[2]: key for key, _, _ in reference()}
+    known = [*by_last.values()]
+    # The right name in the wrong table is the commonest slip, then a slip in the name.
+    last = difflib.get_close_matches(name.rpartition(".")[2], by_last, n=1, cutoff=0.7)
+    close = [by_last[each] for each in last] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean `{close[0]}`?)" if close else ""
+
+
+def reference(node: Any = None, path: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Every key with its default and its rules, in the order of the README's table."""
+    node = Settings() if node is None else node
+    for each in dataclasses.fields(node):
+        value = getattr(node, each.name)
+        if dataclasses.is_dataclass(value):
+            yield from reference(value, f"{path}{each.name}.")
+        else:
+            yield f"{path}{each.name}", value, each.metadata
+
+
+def reference_table() -> str:
+    """The settings as a Markdown table: a test holds the README to it."""
+    rows = ["| Key | Default | Meaning |", "|---|---|---|"]
+    for key, default, rules in reference():
+        shown = "`[]`" if default == () else f"`{default!r}`".replace("'", '"')
+        choices = " One of " + ", ".join(f"`{each}`" for each in rules["choices"]) + "." if "choices" in rules else ""
+        mark = " ¹" if rules.get("restricted") else ""
+        rows.append(f"| `{key}`{mark} | {shown} | {rules['help']}{choices} |")
+    return "\n".join(rows) + "\n"

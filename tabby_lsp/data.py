@@ -1,0 +1,156 @@
+"""The types that travel between the rooms and over the pipe to the engine.
+
+Frozen, made of strings and numbers only: a value that was handed on cannot change behind anyone's back, and
+`to_json` / `from_json` need no knowledge of what a type means. This module knows nothing else of the package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A piece of another file that is put before the current one in a prompt."""
+
+    path: str  # relative to the repository, with "/"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionContext:
+    """What surrounds the cursor. All text has "\\n" line ends, whatever the document has.
+
+    `prefix` and `suffix` are cut at a bounded number of characters, at line boundaries where the lines are
+    short enough for that. `suffix` begins with the line end of the cursor's line: what stands right of the
+    cursor on its own line is `line_suffix`.
+    """
+
+    prefix: str
+    line_suffix: str = ""
+    suffix: str = ""
+    first_line: int = 0  # number of the document's line with which `prefix` begins, from 0
+    path: str = ""  # relative to the repository, with "/"; empty for a text that has none
+    repository: str = ""
+    language: str = ""  # LSP language id
+    snippets: tuple[Snippet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy: the seed then means nothing."""
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One text that the model wrote, before the filters, with the probability of each token at its turn."""
+
+    text: str
+    probabilities: tuple[float, ...]
+    stop: str  # "end token", "length", "line end", "scope end", "stop word", "repetition", "following line"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds of each stage in the engine process. `queue` is the wait for other jobs."""
+
+    queue: float = 0.0
+    prompt: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    filters: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.queue + self.prompt + self.prefill + self.decode + self.filters
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the engine answers. `text` is empty when there is nothing worth showing.
+
+    `replace` is the number of characters right of the cursor that the text takes the place of.
+    `evaluated` are the prompt tokens that were computed for this request, `reused` those found in the KV cache.
+    """
+
+    text: str
+    replace: int
+    model: str
+    layout: str
+    evaluated: int
+    reused: int
+    generated: int
+    timing: Timing
+    candidates: tuple[Candidate, ...]
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine process is started with."""
+
+    path: str
+    device: str = "auto"  # auto, cpu, gpu
+    gpu_layers: int = 9999
+    context_size: int = 4096  # tokens of one prompt and its answer
+    parallelism: int = 2  # documents whose prompts are kept in the KV cache
+    threads: int = 0  # 0: chosen from the machine
+    layout: str = "auto"  # auto, prefix-first, suffix-first
+    prompt_template: str = ""
+    stop_words: tuple[str, ...] = ()
+    max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A loaded model, as shown by `doctor`, `tabby/status` and `complete --json`."""
+
+    name: str
+    path: str
+    description: str  # llama.cpp's: architecture, size class, quantisation
+    family: str
+    layout: str
+    device: str
+    gpu_layers: int
+    threads: int
+    context_size: int
+    parallelism: int
+    max_prompt_tokens: int
+    memory_needed: int  # bytes: weights, KV cache and compute buffers, estimated before loading
+    prefill_rate: float  # tokens per second, measured at loading
+    notes: tuple[str, ...] = ()  # what the user should know once
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """The value as nested dicts and lists."""
+    return dataclasses.asdict(value)
+
+
+def from_json(kind: type[T], value: Mapping[str, Any]) -> T:
+    """The inverse of `to_json`. Raises TypeError on a missing or unknown field."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _restore(hints[name], field) for name, field in value.items() if _known(hints, name)})
+
+
+def _known(hints: Mapping[str, Any], name: str) -> bool:
+    if name not in hints:
+        raise TypeError(f"no field {name!r}")
+    return True
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    if get_origin(hint) is tuple and not isinstance(hint, types.UnionType):
+        return tuple(_restore(get_args(hint)[0], item) for item in value)
+    if dataclasses.is_dataclass(hint):
+        return from_json(hint, value)  # type: ignore[arg-type]
+    return value

@@ -1,0 +1,117 @@
+"""What differs between Linux, macOS and Windows, and what the machine has: the only place that asks.
+
+Knows nothing of models or LSP. Only Linux can be tested in this project's CI; the other branches use nothing
+but documented calls of the system's own libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+
+def available_memory() -> int | None:
+    """Bytes that a new process can use without swapping, or None where the system does not say."""
+    if sys.platform == "linux":
+        return _linux_available_memory()
+    if sys.platform == "darwin":
+        # vm_stat's free pages leave out what macOS gives back under pressure: the physical memory is the
+        # better bound for "can this model fit at all".
+        return _sysconf_memory("SC_PHYS_PAGES")
+    if sys.platform == "win32":
+        return _windows_available_memory()
+    return None
+
+
+def _sysconf_memory(name: str) -> int | None:
+    try:
+        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _linux_available_memory() -> int | None:
+    available = None
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return None
+    limit = _linux_control_group_room()
+    if available is None or limit is None:
+        return available if limit is None else limit
+    return min(available, limit)
+
+
+def _linux_control_group_room() -> int | None:
+    """A container may have less than the machine: the room left under the control group's limit (cgroup v2)."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        return None if limit == "max" else max(0, int(limit) - used)
+    except (OSError, ValueError):
+        return None
+
+
+def _windows_available_memory() -> int | None:
+    class MemoryStatus(ctypes.Structure):
+        _fields_ = (
+            ("dwLength", ctypes.c_ulong),
+            ("dwMemoryLoad", ctypes.c_ulong),
+            ("ullTotalPhys", ctypes.c_ulonglong),
+            ("ullAvailPhys", ctypes.c_ulonglong),
+            ("ullTotalPageFile", ctypes.c_ulonglong),
+            ("ullAvailPageFile", ctypes.c_ulonglong),
+            ("ullTotalVirtual", ctypes.c_ulonglong),
+            ("ullAvailVirtual", ctypes.c_ulonglong),
+            ("ullAvailExtendedVirtual", ctypes.c_ulonglong),
+        )
+
+    status = MemoryStatus()
+    status.dwLength = ctypes.sizeof(status)
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 (absent elsewhere, which mypy would report)
+    return int(status.ullAvailPhys) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+
+
+def resident_memory(pid: int) -> int | None:
+    """Bytes of memory that a process holds, or None where that cannot be read without another package."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def strlen_address() -> int:
+    """The address of the C library's `strlen`: see `engine.model` for what a string function does there."""
+    library = ctypes.CDLL("msvcrt") if sys.platform == "win32" else ctypes.CDLL(None)
+    return ctypes.cast(library.strlen, ctypes.c_void_p).value or 0
+
+
+def take_stdout() -> int:
+    """A new descriptor for what was stdout; from then on descriptor 1 is stderr.
+
+    To be called before anything is imported that may print: a native library's `printf` would otherwise land
+    in the middle of a message.
+    """
+    wire = os.dup(1)
+    os.dup2(2, 1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(wire, os.O_BINARY)
+        msvcrt.setmode(0, os.O_BINARY)
+    return wire
