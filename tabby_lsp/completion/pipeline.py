@@ -1,0 +1,111 @@
+"""The straight line of a completion: context → prompt → tokens → stops → filters → `Completion`.
+
+Runs in the engine process. The engine is whatever can write tokens: tests use one of ten lines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tabby_lsp.completion.filters import clean, overtyped
+from tabby_lsp.completion.prompt import Layout, Vocabulary, build
+from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
+from tabby_lsp.data import Candidate, Completion, CompletionContext, Sampling, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token that the model wrote: its id, the text it completes, and its probability."""
+
+    id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """A prompt that has been read: how many of its tokens were computed, how many found in the KV cache."""
+
+    evaluated: int
+    reused: int
+
+
+class Writer(Protocol):
+    """A model that reads a prompt and writes tokens. Both calls may raise to say that the job was cancelled."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def prefill(self, document: str, prompt: Sequence[int]) -> Prefilled: ...
+
+    def decode(self, sampling: Sampling) -> Iterator[Token]: ...
+
+
+def complete(
+    writer: Writer,
+    layout: Layout,
+    document: str,
+    context: CompletionContext,
+    sampling: Sampling,
+    stop_words: Sequence[str],
+    max_prompt_tokens: int,
+    emit: Callable[[str], None],
+    model_name: str = "",
+    show_prompt: bool = False,
+) -> Completion:
+    """One completion. `document` names the KV cache to use; `emit` is given each piece of text as it is written."""
+    clock = [time.perf_counter()]
+    prompt = build(layout, writer.vocabulary, context, max_prompt_tokens)
+    clock.append(time.perf_counter())
+    prefilled = writer.prefill(document, prompt.tokens)
+    clock.append(time.perf_counter())
+    rules = stop_rules(context, (*layout.family.stop_text, *stop_words))
+    candidate = _write(writer, layout, sampling, rules, emit)
+    clock.append(time.perf_counter())
+    text = clean(candidate.text, context)
+    replace = overtyped(text, context.line_suffix) if text else 0
+    clock.append(time.perf_counter())
+    stages = [round((after - before) * 1000, 3) for before, after in itertools.pairwise(clock)]
+    return Completion(
+        text=text,
+        replace=replace,
+        model=model_name,
+        layout=prompt.layout,
+        evaluated=prefilled.evaluated,
+        reused=prefilled.reused,
+        generated=len(candidate.probabilities),
+        timing=Timing(0.0, *stages),
+        candidates=(candidate,),
+        prompt=prompt.text if show_prompt else "",
+    )
+
+
+def _write(
+    writer: Writer, layout: Layout, sampling: Sampling, rules: StopRules, emit: Callable[[str], None]
+) -> Candidate:
+    text = ""
+    probabilities: list[float] = []
+    stop: Stop | None = None
+    ended = False
+    for token in writer.decode(sampling):
+        probabilities.append(round(token.probability, 5))
+        if writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens:
+            ended = True
+            break
+        text += token.text
+        stop = find_stop(text, rules)
+        if stop:
+            break
+        if token.text:
+            emit(token.text)
+    if stop:
+        return Candidate(text[: stop.length], tuple(probabilities), stop.reason)
+    if ended:
+        return Candidate(text, tuple(probabilities), "end token")
+    # Out of tokens in the middle of a line: a half line after whole ones is not worth showing.
+    whole, newline, _ = text.rpartition("\n")
+    return Candidate(whole if newline and whole.strip() else text, tuple(probabilities), "length")

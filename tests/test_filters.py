@@ -1,0 +1,101 @@
+"""The clean-up of suggestions, drawn: the model's text stands between ├ and ┤ in the document.
+
+What lies behind ┤ on its line is the text right of the cursor. `replaced` is the part of it that the suggestion
+takes the place of.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tabby_lsp.completion.filters import before_overtyped, clean, overtyped
+from tabby_lsp.data import CompletionContext
+
+
+def parse(drawing: str) -> tuple[str, CompletionContext]:
+    before, _, rest = drawing.partition("├")
+    text, _, after = rest.partition("┤")
+    line_suffix, newline, below = after.partition("\n")
+    return text, CompletionContext(before, line_suffix, newline + below)
+
+
+def check(drawing: str, expected: str, replaced: str = "") -> None:
+    text, context = parse(drawing)
+    cleaned = clean(text, context)
+    assert cleaned == expected
+    assert context.line_suffix[: overtyped(cleaned, context.line_suffix) if cleaned else 0] == replaced
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "  \n\t\n"])
+def test_nothing_but_white_space_is_nothing(text: str) -> None:
+    check(f"x = ├{text}┤\n", "")
+
+
+def test_white_space_at_the_end_goes() -> None:
+    check("x = ├1  \n\n┤\ny = 2\n", "1")
+
+
+def test_indentation_and_line_ends_inside_stay() -> None:
+    check("def f():├\n\tif x:\n\t\treturn 1┤\n", "\n\tif x:\n\t\treturn 1")
+
+
+def test_what_repeats_the_lines_below_is_nothing() -> None:
+    check("a = 1\n├b = 2\nc = 3┤\nb = 2\nc = 3\nd = 4\n", "")
+    check("a = 1\n    ├b = 2┤\n\n    b = 2\n", "")
+    check("if x:├\n    y = 1┤\n    y = 1\n", "")
+
+
+def test_last_lines_that_stand_below_go() -> None:
+    check("def f():\n    ├return 1\n\ndef g():┤\n\ndef g():\n    pass\n", "return 1")
+    check("def f():\n    ├x = 1\n    return x┤\n    return x\n", "x = 1")
+
+
+def test_a_closing_bracket_that_also_stands_below_may_belong_to_another_block() -> None:
+    check("if (a) {\n    ├b();\n}┤\n}\n", "b();\n}")
+
+
+def test_words_right_of_the_cursor_keep_the_suggestion_on_one_line() -> None:
+    check("print(├a, b\nprint(c)┤, end='')\n", "a, b")
+
+
+def test_words_right_of_the_cursor_are_not_repeated() -> None:
+    check("x = ├foo(1) + bar┤ + bar\n", "foo(1)")
+    check("return ├value + 1┤value + 1\n", "")
+    check("for ├i in range(10):┤ in range(10):\n", "i")
+
+
+@pytest.mark.parametrize(
+    "drawing, expected, replaced",
+    [
+        ("print(├x)┤)\n", "x)", ")"),
+        ("print(├x┤)\n", "x", ""),
+        ("print(├f(x)┤)\n", "f(x)", ""),
+        ("print(├f(x))┤)\n", "f(x))", ")"),
+        ("print(f(├x)┤))\n", "x)", ")"),
+        ("print(f(├x))┤))\n", "x))", "))"),
+        ('print("├hello")┤")\n', 'hello")', '")'),
+        ('print("├hello┤")\n', "hello", ""),
+        ('d["├key"] = 1┤"]\n', 'key"] = 1', '"]'),
+        ("def f(├self, x):┤):\n", "self, x):", "):"),
+        ("foo(├a)  # done┤)\n", "a)  # done", ")"),
+        ("foo(├a);┤);\n", "a);", ");"),
+        ("foo(├a)┤  )\n", "a)", "  )"),
+        ("foo(├':)')┤)\n", "':)')", ")"),
+        ("x = [├\n    1,\n    2,\n]┤]\n", "\n    1,\n    2,\n]", "]"),
+        ("x = {├**a}┤}  \n", "**a}", "}"),
+    ],
+)
+def test_closers_right_of_the_cursor_are_typed_over(drawing: str, expected: str, replaced: str) -> None:
+    check(drawing, expected, replaced)
+
+
+def test_a_suggestion_that_may_not_replace_ends_before_the_closer() -> None:
+    assert before_overtyped("x)", ")") == "x"
+    assert before_overtyped("f(x), y", ")") == "f(x), y"
+
+
+def test_a_clean_text_is_left_as_it_is() -> None:
+    for drawing in ("x = ├1┤\n", "def f(├a, b):\n    return a┤\n", "print(├'a' + b)┤)\n"):
+        text, context = parse(drawing)
+        once = clean(text, context)
+        assert once and clean(once, context) == once
