@@ -1,0 +1,152 @@
+"""From a GGUF file to a model in memory, and every reason why there is none, said so that the user can act on it."""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from tabby_lsp import machine
+from tabby_lsp.data import EngineSettings
+
+log = logging.getLogger(__name__)
+
+
+class ModelError(Exception):
+    """A model that cannot be used, said so that the user knows what to do."""
+
+
+def checked_size(path: Path) -> int:
+    """Bytes of a GGUF file and its further parts. Raises ModelError."""
+    if not path.exists():
+        raise ModelError(f"The model file {path} does not exist. Set model.completion.local.model_id to a GGUF file.")
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, not a GGUF file.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelError(f"The model file {path} cannot be read: {error.strerror}.") from None
+    if magic != b"GGUF":
+        raise ModelError(
+            f"{path} is not a GGUF file (it begins with {magic!r}). Convert the model, or download a GGUF."
+        )
+    parts = re.fullmatch(r"(.*)-00001-of-(\d{5})", path.stem)
+    if not parts:
+        return path.stat().st_size
+    count = int(parts[2])
+    files = [path.with_name(f"{parts[1]}-{i:05}-of-{count:05}{path.suffix}") for i in range(1, count + 1)]
+    missing = [each.name for each in files if not each.exists()]
+    if missing:
+        raise ModelError(f"{path} has {count} parts, of which {', '.join(missing)} is missing beside it.")
+    return sum(each.stat().st_size for each in files)
+
+
+def gpu_layers(settings: EngineSettings) -> int:
+    possible = bool(llama_cpp.llama_supports_gpu_offload())
+    if settings.device == "gpu" and not possible:
+        raise ModelError(
+            "This build of llama.cpp has no GPU backend. Reinstall it with one (for example CMAKE_ARGS=-DGGML_CUDA=on "
+            "pip install --force-reinstall --no-cache-dir llama-cpp-python), or set "
+            "model.completion.local.device to cpu."
+        )
+    return settings.gpu_layers if possible and settings.device != "cpu" else 0
+
+
+def check_memory(path: Path, weights: int, rest: int, what: str) -> None:
+    available = machine.available_memory()
+    if available is not None and weights + rest > available:
+        parts = f" ({_gib(weights)} of weights, {_gib(rest)} of KV cache and buffers)" if rest else ""
+        advice = "Lower context_size or parallelism, or use a smaller model" if rest else "Use a smaller model"
+        raise ModelError(
+            f"{path} does not fit in memory: {what} {_gib(weights + rest)}{parts}, "
+            f"{_gib(available)} are free. {advice}."
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def load(path: Path, gpu_layers: int, progress: Callable[[float], bool], lines: collections.deque[str]) -> Any:
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = gpu_layers
+    callback = llama_cpp.llama_progress_callback(lambda share, _: progress(share))
+    params.progress_callback = callback
+    # SentencePiece tokenizers put a blank before every text they are given. The templates say where one belongs.
+    overrides: Any = (llama_cpp.llama_model_kv_override * 2)()
+    overrides[0].tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_BOOL
+    overrides[0].key = b"tokenizer.ggml.add_space_prefix"
+    overrides[0].value.val_bool = False
+    params.kv_overrides = overrides
+    handle = llama_cpp.llama_model_load_from_file(str(path).encode("utf-8"), params)
+    if not handle:
+        raise ModelError(f"{path} cannot be loaded: {_load_failure(lines)}")
+    return handle
+
+
+def _load_failure(lines: collections.deque[str]) -> str:
+    text = "\n".join(lines)
+    architecture = re.search(r"unknown model architecture: '([^']*)'", text)
+    if architecture:
+        return (
+            f"this llama.cpp (llama-cpp-python {llama_cpp.__version__}) does not know the architecture "
+            f"{architecture[1]!r}. A newer llama-cpp-python may."
+        )
+    if "not within the file bounds" in text or "incomplete" in text:
+        return "the file is incomplete. Download it again."
+    return f"{last_line(lines)}. The file may be damaged: download it again."
+
+
+def last_line(lines: collections.deque[str]) -> str:
+    return lines[-1].rstrip(".") if lines else "llama.cpp gave no reason"
+
+
+# llama.cpp keeps the pointer: the callback must live as long as the process.
+_log_callback: Any = None
+
+
+def listen_to_log() -> collections.deque[str]:
+    """The last warnings and errors of llama.cpp, which otherwise writes hundreds of lines to stderr."""
+    global _log_callback
+    lines: collections.deque[str] = collections.deque(maxlen=30)
+
+    def listen(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        if level >= 3 and line and line != ".":  # 3 warning, 4 error, 5 goes on with the line before
+            lines.append(line)
+            log.debug("llama.cpp: %s", line)
+
+    _log_callback = llama_cpp.llama_log_callback(listen)
+    llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
+    return lines
+
+
+def build_information() -> tuple[str, list[str]]:
+    """llama-cpp-python's version with llama.cpp's CPU features, and the devices it was built for."""
+    llama_cpp.llama_backend_init()
+    system = llama_cpp.llama_print_system_info().decode("utf-8", "replace")
+    features = [name for name, value in re.findall(r"(\w+) = (\d+)", system) if value == "1"]
+    return f"llama-cpp-python {llama_cpp.__version__} ({' '.join(features)})", _devices()
+
+
+def _devices() -> list[str]:
+    from llama_cpp._ggml import libggml
+
+    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    found = []
+    for call in (libggml.ggml_backend_dev_name, libggml.ggml_backend_dev_description):
+        call.restype, call.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+    for i in range(libggml.ggml_backend_dev_count()):
+        device = libggml.ggml_backend_dev_get(i)
+        name, description = libggml.ggml_backend_dev_name(device), libggml.ggml_backend_dev_description(device)
+        found.append(f"{name.decode()} ({description.decode('utf-8', 'replace').strip()})")
+    return found

@@ -1,0 +1,233 @@
+"""A model in memory: its vocabulary, its KV cache, one step of computing. The only importer of `llama_cpp`.
+
+Uses llama.cpp's own C interface throughout. Knows tokens, not what they are for.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+from tabby_lsp import machine
+from tabby_lsp.data import EngineSettings
+from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
+from tabby_lsp.engine.vocab import Vocab
+
+log = logging.getLogger(__name__)
+
+# llama.cpp looks at the abort flag between two nodes of its graph, so a node is the longest that computing goes
+# on after a cancel. Batches are sized to keep the largest node under this.
+NODE_MILLISECONDS = 12.0
+SMALLEST_BATCH, LARGEST_BATCH = 16, 512
+# The largest node of a transformer layer is one of the three matrices of its feed-forward part.
+LARGE_NODES_PER_LAYER = 3
+# Compute buffers: scratch of one batch. A few dozen activations of the embedding's width per token, and one
+# row of logits. Measured 12 MB at 0.5B and batches of 512; this estimate says 26 MB.
+SCRATCH_FLOATS_PER_CHANNEL = 14
+
+ABORTED = 2  # what llama_decode returns when the flag was set
+
+
+class Cancelled(Exception):
+    """The abort flag was set: what was computed before it is kept."""
+
+
+class Model:
+    """A model, its KV cache of `parallelism` sequences, and the flag that stops its computing.
+
+    Raises ModelError. `progress` is given the share that is loaded, 0 to 1; loading stops when it says False.
+    """
+
+    def __init__(self, settings: EngineSettings, progress: Callable[[float], bool] = lambda share: True) -> None:
+        self.path = Path(settings.path)
+        self.notes: list[str] = []
+        weights = checked_size(self.path)
+        lines = listen_to_log()
+        llama_cpp.llama_backend_init()
+        self.gpu_layers = gpu_layers(settings)
+        if self.gpu_layers == 0:
+            check_memory(self.path, weights, 0, "its weights alone need")
+        self._handle = load(self.path, self.gpu_layers, progress, lines)
+        architecture, name = self.metadata("general.architecture"), self.metadata("general.name")
+        names = f"{name} {self.metadata('general.basename')} {self.path.stem}"
+        vocab_handle = llama_cpp.llama_model_get_vocab(self._handle)
+        if not llama_cpp.llama_model_has_decoder(self._handle) or vocab_handle is None:
+            raise ModelError(f"{self.path} holds no model that writes text (architecture {architecture!r}).")
+        self.vocab = Vocab(vocab_handle, names, architecture)
+        if self.vocab.size == 0:
+            raise ModelError(f"{self.path} holds no vocabulary.")
+        self.name = name or self.path.stem
+        self.parallelism = settings.parallelism
+        trained = llama_cpp.llama_model_n_ctx_train(self._handle)
+        self.context_size = min(settings.context_size, trained) if trained > 0 else settings.context_size
+        self.layers = max(1, llama_cpp.llama_model_n_layer(self._handle))
+        self.threads = settings.threads or max(1, machine.core_count() - 1)
+        self.memory_needed = weights + self._cache_bytes() + self._scratch_bytes()
+        if self.gpu_layers == 0:
+            check_memory(self.path, weights, self.memory_needed - weights, "it needs")
+        self._context = self._new_context(lines)
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._batch = llama_cpp.llama_batch_init(LARGEST_BATCH, 0, 1)
+        self._flag = ctypes.create_string_buffer(2)
+        self._watch_flag()
+        self._milliseconds_per_token = 1.0
+        self._warm_up()
+
+    def metadata(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(512)
+        size = llama_cpp.llama_model_meta_val_str(self._handle, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
+
+    @property
+    def description(self) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self._handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def _number(self, key: str, default: int) -> int:
+        text = self.metadata(f"{self.vocab.architecture}.{key}")
+        return int(text) if text.isdigit() else default
+
+    def _cache_bytes(self) -> int:
+        """Keys and values of every layer, two bytes each (F16)."""
+        heads = max(1, llama_cpp.llama_model_n_head(self._handle))
+        heads_kv = llama_cpp.llama_model_n_head_kv(self._handle) or heads
+        width = llama_cpp.llama_model_n_embd(self._handle) // heads
+        per_token = heads_kv * (
+            self._number("attention.key_length", width) + self._number("attention.value_length", width)
+        )
+        return int(self.layers * per_token * 2 * self.context_size * self.parallelism)
+
+    def _scratch_bytes(self) -> int:
+        channels = llama_cpp.llama_model_n_embd(self._handle)
+        return int(4 * (LARGEST_BATCH * channels * SCRATCH_FLOATS_PER_CHANNEL + self.vocab.size * self.parallelism))
+
+    def _new_context(self, lines: collections.deque[str]) -> Any:
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = self.context_size * self.parallelism
+        params.n_batch = params.n_ubatch = min(LARGEST_BATCH, params.n_ctx)
+        params.n_seq_max = self.parallelism
+        # Logits are only ever asked of the last token of a batch. The default keeps room for those of every
+        # token: 300 MB with a vocabulary of 150,000.
+        params.n_outputs_max = max(1, self.parallelism)
+        # ggml's threads spin for each other: with as many of them as cores and anything else running, decoding
+        # becomes up to forty times slower. One core less costs an idle machine a share of its speed.
+        params.n_threads = params.n_threads_batch = self.threads
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.offload_kqv = self.gpu_layers > 0
+        params.no_perf = True
+        # A sliding window cannot be rolled back past its own length: keep all of it.
+        params.swa_full = True
+        # Each document in a cache of its own: attention then does not walk over the others' cells.
+        params.kv_unified = False
+        lines.clear()
+        context = llama_cpp.llama_init_from_model(self._handle, params)
+        if not context:
+            raise ModelError(
+                f"llama.cpp could not make a context of {params.n_ctx} tokens for {self.path}: "
+                f"{last_line(lines)}. Lower model.completion.local.context_size."
+            )
+        return context
+
+    def _watch_flag(self) -> None:
+        """Lets llama.cpp poll the flag without running Python inside its loop.
+
+        Its callback gets a pointer and returns whether to stop. The C library's `strlen` is such a function: of
+        a two-byte buffer it returns 0 while the first byte is 0, and 1 when it is not.
+        """
+        callback = ctypes.cast(machine.strlen_address(), llama_cpp.ggml_abort_callback)
+        llama_cpp.llama_set_abort_callback(self._context, callback, ctypes.addressof(self._flag))
+        self._abort_callback = callback
+
+    def _warm_up(self) -> None:
+        """Pages the weights in, and measures the speed that batches are sized by."""
+        start = self.vocab.bos if self.vocab.bos is not None else 0
+        for count in (8, 32):
+            self.evaluate([start] * min(count, self.context_size), 0, 0)
+            self.truncate(0, 0)
+
+    # --- the flag
+
+    def abort(self) -> None:
+        """Stops the computing that goes on now. May be called from another thread."""
+        self._flag[0] = b"\x01"
+
+    def allow(self) -> None:
+        self._flag[0] = b"\x00"
+
+    @property
+    def aborted(self) -> bool:
+        return self._flag[0] != b"\x00"
+
+    # --- computing
+
+    @property
+    def prefill_rate(self) -> float:
+        """Tokens per second, a running mean."""
+        return 1000.0 / self._milliseconds_per_token
+
+    @property
+    def batch_size(self) -> int:
+        """Tokens per call, so that a cancel takes effect soon enough.
+
+        On a GPU the flag is not polled inside a call at all: there the whole call is held to the limit.
+        """
+        nodes = 1 if self.gpu_layers else LARGE_NODES_PER_LAYER * self.layers
+        size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token)
+        return max(SMALLEST_BATCH, min(LARGEST_BATCH, size, self.context_size))
+
+    def evaluate(self, tokens: Sequence[int], position: int, sequence: int) -> None:
+        """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last one can then be read.
+
+        Raises Cancelled if the flag was set; then the sequence holds an unknown number of these tokens.
+        """
+        if self.aborted:
+            raise Cancelled
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for i, token in enumerate(tokens):
+            batch.token[i] = token
+            batch.pos[i] = position + i
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = 0
+        batch.logits[len(tokens) - 1] = 1
+        start = time.perf_counter()
+        result = llama_cpp.llama_decode(self._context, batch)
+        if result == ABORTED:
+            raise Cancelled
+        if result != 0:
+            raise ModelError(f"llama.cpp could not decode ({result}) at position {position}.")
+        if len(tokens) >= SMALLEST_BATCH:
+            measured = (time.perf_counter() - start) * 1000 / len(tokens)
+            self._milliseconds_per_token += 0.3 * (measured - self._milliseconds_per_token)
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """The logits after the last evaluated token, shape (vocabulary,): a view, valid until the next call."""
+        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
+        return np.ctypeslib.as_array(pointer, shape=(self.vocab.size,))
+
+    # --- the KV cache
+
+    def held(self, sequence: int) -> int:
+        """Number of tokens that the cache holds for a sequence."""
+        return int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+
+    def truncate(self, sequence: int, length: int) -> bool:
+        """Drops what lies behind `length` tokens. False, and the sequence empty, if this memory cannot do that.
+
+        Recurrent and hybrid models keep one state and no history: there is nothing to go back to.
+        """
+        if llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            return True
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return False

@@ -1,0 +1,64 @@
+"""The vocabulary of a loaded model: text to tokens and back (the `Vocabulary` of `completion.prompt`)."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+
+import llama_cpp
+
+
+class Vocab:
+    """`name` is all that is known of the model's names, in one text: families are recognised by it."""
+
+    def __init__(self, handle: llama_cpp.llama_vocab_p, name: str, architecture: str) -> None:
+        self._handle = handle
+        self.name = name
+        self.architecture = architecture
+        self.size = llama_cpp.llama_vocab_n_tokens(handle)
+        self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(handle))
+        bos = llama_cpp.llama_vocab_bos(handle)
+        self.bos: int | None = bos if bos >= 0 else None
+        self._piece_buffer = ctypes.create_string_buffer(1024)
+        self._by_text: dict[str, int] | None = None
+        self.count = lru_cache(maxsize=20_000)(self._count)
+
+    def token(self, text: str) -> int | None:
+        if self._by_text is None:
+            texts = map(self._text, range(self.size))
+            self._by_text = {each: token for token, each in enumerate(texts)}
+        return self._by_text.get(text)
+
+    def _text(self, token: int) -> str:
+        return (llama_cpp.llama_vocab_get_text(self._handle, token) or b"").decode("utf-8", "replace")
+
+    def tokenize(self, text: str) -> list[int]:
+        return self._tokenize(text, False)
+
+    def tokenize_template(self, text: str) -> list[int]:
+        return self._tokenize(text, True)
+
+    def _tokenize(self, text: str, with_controls: bool) -> list[int]:
+        data = text.encode("utf-8", "replace")  # a lone surrogate becomes "?": it has no UTF-8 form
+        room = len(data) + 8
+        buffer = (llama_cpp.llama_token * room)()
+        count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, with_controls)
+        if count < 0:
+            room = -count
+            buffer = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, with_controls)
+        return buffer[:count]
+
+    def _count(self, text: str) -> int:
+        return len(self.tokenize(text))
+
+    def is_end(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_eog(self._handle, token))
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; a character may be spread over several. Control tokens have none."""
+        size = llama_cpp.llama_token_to_piece(self._handle, token, self._piece_buffer, 1024, 0, False)
+        if size < 0:
+            self._piece_buffer = ctypes.create_string_buffer(-size)
+            size = llama_cpp.llama_token_to_piece(self._handle, token, self._piece_buffer, -size, 0, False)
+        return self._piece_buffer.raw[:size]

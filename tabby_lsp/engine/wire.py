@@ -1,0 +1,41 @@
+"""Messages on the pipes between the server and its children: JSON, each behind its length in four bytes.
+
+Every message has a `kind`. To the engine: `load` (first), `complete`, `cancel`. From it: `progress`, `ready` or
+`failed` (the model), then for each job `piece`s and one `done`, `cancelled` or `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_LENGTH = struct.Struct("<I")
+LENGTH_BYTES = _LENGTH.size
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    # ASCII escapes carry everything a buffer can hold, lone surrogates included.
+    body = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack_length(head: bytes) -> int:
+    return int(_LENGTH.unpack(head)[0])
+
+
+def unpack(body: bytes) -> dict[str, Any]:
+    message = json.loads(body)
+    assert isinstance(message, dict), "both ends of the pipe are ours"
+    return message
+
+
+def read(read_bytes: Callable[[int], bytes]) -> dict[str, Any] | None:
+    """The next message, or None when the pipe has closed."""
+    head = read_bytes(LENGTH_BYTES)
+    if len(head) < LENGTH_BYTES:
+        return None
+    length = unpack_length(head)
+    body = read_bytes(length)
+    return unpack(body) if len(body) == length else None

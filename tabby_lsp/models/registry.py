@@ -1,0 +1,66 @@
+"""From a `model_id` in the settings to a file: a path, a model that Tabby has downloaded, or the bundled one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tabby_lsp.config import Settings, tabby_root
+from tabby_lsp.data import EngineSettings
+from tabby_lsp.models import starter
+
+
+class ModelNotFound(Exception):
+    """No file for a `model_id`; the text says what would be one."""
+
+
+def find(model_id: str, root: Path) -> Path:
+    """The GGUF file of a model. `root` is Tabby's folder, whose `models/` is looked into. Raises ModelNotFound."""
+    if not model_id:
+        return starter.MODEL
+    path = Path(model_id).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
+    if path.exists() or path.suffix == ".gguf":
+        return path.absolute()
+    for folder in (root / "models" / model_id, root / "models" / "TabbyML" / model_id):
+        if folder.is_dir():
+            return _in_folder(folder)
+    known = ", ".join(downloaded(root)) or "none"
+    raise ModelNotFound(
+        f"There is no model {model_id!r}: model.completion.local.model_id must be a GGUF file, a folder with one, "
+        f"or a model below {root / 'models'} (there: {known})."
+    )
+
+
+def _in_folder(folder: Path) -> Path:
+    """The only GGUF file in a folder or its `ggml/`, or the first part of the only one that has parts."""
+    files = sorted([*folder.glob("*.gguf"), *folder.glob("ggml/*.gguf")])
+    first_parts = [each for each in files if "-00001-of-" in each.name]
+    models = first_parts or files
+    if len(models) == 1:
+        return models[0].absolute()
+    found = f"holds {', '.join(each.name for each in models)}: name one of them" if models else "holds no GGUF file"
+    raise ModelNotFound(f"The folder {folder} {found} in model.completion.local.model_id.")
+
+
+def downloaded(root: Path) -> list[str]:
+    """Models below Tabby's folder, as `organisation/name`."""
+    parents = {file.parent.parent for file in (root / "models").glob("*/*/ggml/*.gguf")}
+    return sorted(f"{each.parent.name}/{each.name}" for each in parents)
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """What an engine is started with under these settings. Raises ModelNotFound."""
+    local = settings.model.completion.local
+    return EngineSettings(
+        path=str(find(local.model_id, tabby_root())),
+        device=local.device,
+        gpu_layers=local.num_gpu_layers,
+        context_size=local.context_size,
+        parallelism=local.parallelism,
+        threads=local.threads,
+        layout=settings.completion.layout,
+        prompt_template=local.prompt_template,
+        stop_words=local.additional_stop_words,
+        max_prompt_tokens=settings.completion.max_prompt_tokens,
+    )

@@ -1,0 +1,464 @@
+"""The engine on the real model: what is reused, what a cancel leaves behind, which models are refused and how."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import MODEL
+from editor import gone
+
+from tabby_lsp import machine
+from tabby_lsp.completion.pipeline import Token
+from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, to_json
+from tabby_lsp.engine import loading, wire
+from tabby_lsp.engine.client import Engine, EngineError
+from tabby_lsp.engine.decode import ModelWriter, choose
+from tabby_lsp.engine.loading import ModelError
+from tabby_lsp.engine.model import Cancelled, Model
+from tabby_lsp.engine.scheduler import Scheduler
+from tabby_lsp.engine.session import common_prefix
+
+SETTINGS = EngineSettings(str(MODEL), threads=1, context_size=1024, max_prompt_tokens=800)
+TEXT = Path(asyncio.__file__).with_name("queues.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Model:
+    return Model(SETTINGS)
+
+
+@pytest.fixture
+def writer(shared: Model) -> Iterator[ModelWriter]:
+    """A writer with an empty KV cache."""
+    for sequence in range(shared.parallelism):
+        shared.truncate(sequence, 0)
+    shared.allow()
+    yield ModelWriter(shared)
+
+
+def write(writer: ModelWriter, document: str, prompt: list[int], count: int = 24) -> list[Token]:
+    writer.prefill(document, prompt)
+    return list(writer.decode(Sampling(count)))
+
+
+def logits(writer: ModelWriter, document: str, prompt: list[int]) -> npt.NDArray[np.float32]:
+    writer.prefill(document, prompt)
+    return writer.model.logits().copy()
+
+
+def same(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> bool:
+    """Equal but for the rounding of batches of another size, which is under 0.1 here; another text's are far off."""
+    return bool(np.abs(left - right).max() < 0.3)
+
+
+def ids(tokens: list[Token]) -> list[int]:
+    return [token.id for token in tokens]
+
+
+# --- the KV cache
+
+
+def test_a_prompt_is_read_from_where_it_differs(writer: ModelWriter) -> None:
+    tokens = writer.vocabulary.tokenize(TEXT)[:300]
+    first = writer.prefill("a", tokens)
+    assert (first.evaluated, first.reused) == (300, 0)
+    again = writer.prefill("a", tokens)
+    assert (again.evaluated, again.reused) == (1, 299), "the last token is evaluated for its logits"
+    longer = writer.prefill("a", [*tokens, 5, 6])
+    assert (longer.evaluated, longer.reused) == (2, 300)
+    changed = writer.prefill("a", [*tokens[:200], 7, *tokens[201:]])
+    assert (changed.evaluated, changed.reused) == (100, 200)
+    other = writer.prefill("b", tokens)
+    assert other.reused == 0
+    assert writer.prefill("a", tokens).reused == 200, "another document's prompt left this one's alone"
+
+
+def test_what_was_written_is_reused_when_it_is_accepted(writer: ModelWriter) -> None:
+    prompt = writer.vocabulary.tokenize(TEXT)[:100]
+    written = ids(write(writer, "a", prompt, 10))
+    assert writer.prefill("a", [*prompt, *written]).evaluated == 1
+
+
+def test_reuse_does_not_change_what_is_written(writer: ModelWriter) -> None:
+    tokens = writer.vocabulary.tokenize(TEXT)
+    fresh = logits(writer, "fresh", tokens[:250])
+    for end in (50, 120, 249, 260):
+        write(writer, "a", tokens[:end], 3)
+    assert same(logits(writer, "a", tokens[:250]), fresh)
+    assert not same(logits(writer, "a", tokens[:249]), fresh)
+
+
+def test_the_document_used_least_recently_gives_way(writer: ModelWriter) -> None:
+    tokens = writer.vocabulary.tokenize(TEXT)
+    for document in ("a", "b"):
+        writer.prefill(document, tokens[:100])
+    writer.prefill("a", tokens[:100])
+    assert writer.prefill("c", tokens[50:150]).reused == 0, "takes the place of b"
+    assert writer.prefill("a", tokens[:100]).reused == 99
+    assert writer.prefill("b", tokens[:100]).reused == 0
+
+
+def test_common_prefix() -> None:
+    assert [common_prefix(*each) for each in (([], [1]), ([1, 2], [1, 2]), ([1, 2], [1, 3]), ([1], [1, 2]))] == [
+        0,
+        2,
+        1,
+        1,
+    ]
+
+
+# --- cancelling
+
+
+def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = writer.model
+    tokens = writer.vocabulary.tokenize(TEXT)[:600]
+    expected = logits(writer, "fresh", tokens)
+    evaluate, calls = model.evaluate, []
+
+    def abort_in_the_fourth(batch: Any, position: int, sequence: int) -> None:
+        calls.append(len(batch))
+        if len(calls) == 4:
+            model.abort()
+        evaluate(batch, position, sequence)
+
+    monkeypatch.setattr(type(model), "batch_size", property(lambda self: 32))
+    monkeypatch.setattr(model, "evaluate", abort_in_the_fourth)
+    with pytest.raises(Cancelled):
+        writer.prefill("a", tokens)
+    assert calls == [32] * 4, "nothing was computed after the cancel"
+    model.allow()
+    assert writer.prefill("a", tokens).reused == 96
+    assert same(writer.model.logits(), expected)
+
+
+def test_a_cancel_inside_a_batch_leaves_the_cache_in_order(
+    writer: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flag is set by another thread while llama.cpp computes, at a moment that nobody chooses."""
+    model = writer.model
+    tokens = writer.vocabulary.tokenize(TEXT)[:600]
+    expected = logits(writer, "fresh", tokens)
+    monkeypatch.setattr(type(model), "batch_size", property(lambda self: 512))
+    cancelled = 0
+    for delay in (0.0, 0.002, 0.01, 0.03):
+        writer.prefill("a", tokens[:1])
+        timer = threading.Timer(delay, model.abort)
+        timer.start()
+        try:
+            writer.prefill("a", tokens)
+        except Cancelled:
+            cancelled += 1
+            session = writer._sessions.of("a")
+            assert model.held(session.sequence) == len(session.tokens)
+            assert session.tokens == tokens[: len(session.tokens)]
+        timer.join()
+        model.allow()
+        assert same(logits(writer, "a", tokens), expected)
+    assert cancelled > 0
+
+
+def test_a_cancel_while_writing(writer: ModelWriter) -> None:
+    prompt = writer.vocabulary.tokenize(TEXT)[:100]
+    writer.prefill("a", prompt)
+    expected = ids(write(writer, "a", prompt, 30))  # like the others: all but the last token from the cache
+    writer.prefill("a", prompt)
+    written = []
+    with pytest.raises(Cancelled):
+        for token in writer.decode(Sampling(30)):
+            written.append(token.id)
+            if len(written) == 5:
+                writer.model.abort()
+    assert written == expected[:5]
+    writer.model.allow()
+    assert ids(write(writer, "a", prompt, 30)) == expected
+
+
+def test_a_late_cancel_does_not_hit_the_next_job() -> None:
+    aborted: list[str] = []
+    scheduler = Scheduler(lambda: aborted.append("abort"), lambda: aborted.append("allow"))
+    for id in (1, 2, 3):
+        scheduler.put(id, 0, {})
+    assert scheduler.take().id == 1
+    scheduler.done()
+    assert scheduler.cancel(1) is False
+    assert scheduler.take().id == 2
+    assert scheduler.cancel(1) is False
+    assert "abort" not in aborted
+    assert scheduler.cancel(3) is True, "it had not begun: it is answered by the one who cancels"
+    assert scheduler.cancel(2) is False
+    assert aborted[-1] == "abort"
+    scheduler.done()
+    scheduler.put(4, 0, {})
+    assert scheduler.take().id == 4 and aborted[-1] == "allow"
+
+
+def test_more_urgent_jobs_go_first() -> None:
+    scheduler = Scheduler()
+    for id, priority in ((1, 5), (2, 0), (3, 5), (4, 0)):
+        scheduler.put(id, priority, {})
+    order = []
+    for _ in range(4):
+        order.append(scheduler.take().id)
+        scheduler.done()
+    assert order == [2, 4, 1, 3]
+
+
+# --- writing
+
+
+def test_greedy_is_the_likeliest_and_probabilities_are_the_models(writer: ModelWriter) -> None:
+    writer.prefill("a", writer.vocabulary.tokenize("import os\nimport "))
+    logits = writer.model.logits().astype(np.float64)
+    chances = np.exp(logits - logits.max())
+    chances /= chances.sum()
+    token, probability = choose(writer.model.logits(), 0.0, np.random.default_rng(0))
+    assert token == int(np.argmax(logits))
+    assert probability == pytest.approx(chances[token], rel=1e-4)
+
+
+def test_a_seed_gives_the_same_text_again(writer: ModelWriter) -> None:
+    prompt = writer.vocabulary.tokenize(TEXT)[:100]
+
+    def text(seed: int) -> list[int]:
+        writer.prefill("a", prompt)
+        return ids(list(writer.decode(Sampling(20, 1.5, seed))))
+
+    writer.prefill("a", prompt)
+    assert text(1) == text(1)
+    assert len({tuple(text(seed)) for seed in range(6)}) > 1
+
+
+def test_writing_ends_with_the_context(shared: Model, writer: ModelWriter) -> None:
+    tokens = (writer.vocabulary.tokenize(TEXT) * 4)[: shared.context_size - 3]
+    assert len(write(writer, "a", tokens, 50)) == 4
+
+
+def test_a_character_may_be_spread_over_tokens(writer: ModelWriter) -> None:
+    """What the vocabulary gives back for any text is that text, decoded piece by piece as it is written."""
+    vocab = writer.vocabulary
+    for text in ("x = '漢字 😀'\n", "\x00\x01\t\r\n", "ÿ\u2028\u0301"):
+        data = b"".join(vocab.piece(token) for token in vocab.tokenize(text))
+        assert data.decode("utf-8") == text
+    assert vocab.tokenize("a\ud83db") == vocab.tokenize("a?b"), "a lone surrogate has no UTF-8 form"
+
+
+def test_batches_are_sized_so_that_a_cancel_is_quick(shared: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "_milliseconds_per_token", 0.01)
+    assert shared.batch_size == 512
+    monkeypatch.setattr(shared, "_milliseconds_per_token", 7.2)
+    monkeypatch.setattr(shared, "layers", 24)  # Qwen2.5-Coder-0.5B on one core
+    assert 64 <= shared.batch_size <= 128
+    monkeypatch.setattr(shared, "_milliseconds_per_token", 1000.0)
+    assert shared.batch_size == 16
+
+
+# --- models that cannot be used
+
+
+async def state_of(settings: EngineSettings) -> str:
+    """Why an engine with these settings has no model."""
+    engine = Engine(settings)
+    engine.start()
+    try:
+        with pytest.raises(EngineError) as failure:
+            await engine.ready()
+        assert engine.state.phase == "failed"
+        job = engine.generate("a", CompletionContext("x = "), Sampling())
+        with pytest.raises(EngineError, match=r".+"):
+            await job.result
+        return str(failure.value)
+    finally:
+        await engine.close()
+
+
+async def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    reason = await state_of(EngineSettings(str(tmp_path / "no.gguf")))
+    assert "does not exist" in reason and "model_id" in reason
+
+
+@pytest.mark.parametrize("size", [4, 30, 1000, 200_000, -1])
+async def test_a_file_that_was_cut_off(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(MODEL.read_bytes()[:size])
+    reason = await state_of(EngineSettings(str(path)))
+    assert "cut.gguf" in reason and "ownload" in reason
+
+
+async def test_random_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "noise.gguf"
+    path.write_bytes(bytes(i * 167 % 251 for i in range(100_000)))
+    assert "not a GGUF file" in await state_of(EngineSettings(str(path)))
+    path.write_bytes(b"GGUF" + path.read_bytes())
+    assert "cannot be loaded" in await state_of(EngineSettings(str(path)))
+
+
+async def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "new.gguf"
+    data = MODEL.read_bytes()
+    assert b"qwen2" in data
+    path.write_bytes(data.replace(b"qwen2", b"qwenZ"))
+    reason = await state_of(EngineSettings(str(path)))
+    assert "'qwenZ'" in reason and "newer llama-cpp-python" in reason
+
+
+async def test_a_part_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "big-00001-of-00003.gguf"
+    shutil.copy(MODEL, path)
+    reason = await state_of(EngineSettings(str(path)))
+    assert "big-00002-of-00003.gguf" in reason and "3 parts" in reason
+
+
+async def test_a_template_that_makes_no_sense() -> None:
+    assert "{prefix}" in await state_of(replace(SETTINGS, prompt_template="{suffix} only"))
+
+
+def test_a_model_larger_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
+    with pytest.raises(ModelError, match=r"does not fit in memory.*0\.00 GiB are free.*smaller model"):
+        Model(SETTINGS)
+    monkeypatch.setattr(machine, "available_memory", lambda: MODEL.stat().st_size + 1_000_000)
+    with pytest.raises(ModelError, match=r"KV cache and buffers.*context_size"):
+        Model(replace(SETTINGS, context_size=100_000, parallelism=16))
+
+
+def test_a_gpu_that_this_build_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading.llama_cpp, "llama_supports_gpu_offload", lambda: False)
+    with pytest.raises(ModelError, match=r"no GPU backend.*GGML_CUDA"):
+        Model(replace(SETTINGS, device="gpu"))
+
+
+def test_the_estimate_of_memory_holds(shared: Model) -> None:
+    """What a model and its context take, in a process of their own, is what was said, give or take."""
+    script = (
+        "import os, sys; from tabby_lsp import machine; from tabby_lsp.data import EngineSettings;"
+        "from tabby_lsp.engine.model import Model; import numpy; before = machine.resident_memory(os.getpid());"
+        "m = Model(EngineSettings(sys.argv[1], threads=1)); n = m.context_size;"
+        "[m.evaluate([5] * 256, i, s) for s in range(m.parallelism) for i in range(0, n - 256, 256)];"
+        "print(machine.resident_memory(os.getpid()) - before, m.memory_needed)"
+    )
+    result = subprocess.run([sys.executable, "-c", script, str(MODEL)], capture_output=True, text=True, check=True)
+    held, said = map(int, result.stdout.split())
+    assert held < said + 40_000_000, "llama.cpp's own code, its threads and the vocabulary are not in the estimate"
+    assert said < held + 40_000_000
+
+
+# --- the process
+
+
+def start_engine() -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tabby_lsp.engine.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(wire.pack({"kind": "load", "settings": to_json(SETTINGS)}))
+    process.stdin.flush()
+    return process
+
+
+def job(id: int, text: str, priority: int = 0, **sampling: Any) -> bytes:
+    return wire.pack(
+        {
+            "kind": "complete",
+            "id": id,
+            "priority": priority,
+            "document": "a",
+            "context": to_json(CompletionContext(text)),
+            "sampling": to_json(Sampling(**sampling)),
+        }
+    )
+
+
+def answers(process: subprocess.Popen[bytes], count: int) -> list[tuple[int, str]]:
+    """The next final answers, as they come."""
+    assert process.stdout is not None
+    found: list[tuple[int, str]] = []
+    while len(found) < count:
+        message = wire.read(process.stdout.read)
+        assert message is not None
+        if message["kind"] in ("done", "cancelled", "error"):
+            found.append((message["id"], message["kind"]))
+    return found
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    assert gone(process.pid) or process.wait(60) is not None
+    process.wait(60)
+    process.stdout.close()
+
+
+def test_jobs_wait_for_the_model_and_every_one_is_answered() -> None:
+    process = start_engine()
+    assert process.stdin is not None
+    process.stdin.write(job(1, "x = ") + job(2, "y = ") + wire.pack({"kind": "cancel", "id": 2}))
+    process.stdin.write(wire.pack({"kind": "cancel", "id": 77}) + job(3, "z = "))
+    process.stdin.flush()
+    assert sorted(answers(process, 3)) == [(1, "done"), (2, "cancelled"), (3, "done")]
+    end(process)
+
+
+def test_a_job_that_makes_no_sense_is_answered() -> None:
+    process = start_engine()
+    assert process.stdin is not None
+    broken = {"kind": "complete", "id": 1, "priority": 0, "document": "a", "context": {"no": 1}, "sampling": {}}
+    process.stdin.write(wire.pack(broken) + job(2, "x = "))
+    process.stdin.flush()
+    assert answers(process, 2) == [(1, "error"), (2, "done")]
+    end(process)
+
+
+def test_a_closed_pipe_ends_the_process_at_its_work() -> None:
+    process = start_engine()
+    assert process.stdin is not None
+    process.stdin.write(job(1, TEXT, max_tokens=500))
+    process.stdin.flush()
+    end(process)
+
+
+async def test_pieces_add_up_to_the_text() -> None:
+    engine = Engine(SETTINGS)
+    engine.start()
+    try:
+        info = await engine.ready()
+        assert isinstance(info, ModelInfo) and info.family == "tabby-starter"
+        pieces = []
+        for text in ("import os\nimport ", "def f(self, ", "with open(path"):
+            generation = engine.generate("a", CompletionContext(text), Sampling(16))
+            generation.on_piece = lambda: pieces.append(1)
+            completion = await generation.result
+            candidate = completion.candidates[0]
+            assert len(candidate.probabilities) == completion.generated
+            assert all(0 < each <= 1 for each in candidate.probabilities)
+            assert candidate.text.startswith(generation.text) or generation.text.startswith(candidate.text)
+        assert pieces
+    finally:
+        await engine.close()
+
+
+async def test_a_cancelled_generation_frees_the_engine_for_the_next() -> None:
+    engine = Engine(replace(SETTINGS, context_size=2048))
+    engine.start()
+    try:
+        await engine.ready()
+        for _ in range(20):
+            running = engine.generate("a", CompletionContext(TEXT), Sampling(400))
+            await asyncio.sleep(0.001)
+            engine.cancel(running)
+            assert running.result.cancelled()
+        completion = await engine.generate("a", CompletionContext("import os\nimport "), Sampling(4)).result
+        assert completion.generated > 0
+    finally:
+        await engine.close()
