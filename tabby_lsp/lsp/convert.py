@@ -1,0 +1,120 @@
+"""Between LSP's types and ours: contexts out of requests, items out of suggestions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlparse
+
+from lsprotocol import types as lsp
+
+from tabby_lsp.completion.context import surround
+from tabby_lsp.completion.filters import before_overtyped
+from tabby_lsp.data import CompletionContext
+from tabby_lsp.lsp.documents import Document, Place
+from tabby_lsp.lsp.suggestions import Suggestion
+from tabby_lsp.text import content_length
+
+_WORD_BEFORE = re.compile(r"\w*$")
+
+
+def context_at(
+    document: Document, place: Place, folders: list[str], selected: str | None = None, selected_from: int = 0
+) -> CompletionContext:
+    """What surrounds a place. With `selected`, as if that text stood from character `selected_from` to the place."""
+    prefix, line_suffix, suffix, first_line = surround(document.lines, *place)
+    if selected is not None:
+        replaced = place[1] - selected_from
+        prefix = prefix[: len(prefix) - replaced] + selected
+    path, repository = _path_in(document.uri, folders)
+    return CompletionContext(
+        prefix=prefix,
+        line_suffix=line_suffix,
+        suffix=suffix,
+        first_line=first_line,
+        path=path,
+        repository=repository,
+        language=document.language_id,
+    )
+
+
+def _path_in(uri: str, folders: list[str]) -> tuple[str, str]:
+    """A document's path within the workspace folder that holds it, and that folder's name."""
+    path = PurePosixPath(unquote(urlparse(uri).path))
+    holding = [PurePosixPath(unquote(urlparse(folder).path)) for folder in folders]
+    holding = [folder for folder in holding if path.is_relative_to(folder)]
+    if not holding:
+        return path.name, ""
+    folder = max(holding, key=lambda each: len(each.parts))
+    return str(path.relative_to(folder)), folder.name
+
+
+def selected_text(
+    document: Document, place: Place, info: lsp.SelectedCompletionInfo | None
+) -> tuple[str, Place] | None:
+    """The text of the menu's selected item and where it begins, if it is one that a suggestion can extend."""
+    if info is None:
+        return None
+    start = document.place(info.range.start.line, info.range.start.character)
+    if start[0] != place[0] or start > place:
+        return None
+    return info.text, start
+
+
+def inline_list(
+    document: Document, place: Place, suggestion: Suggestion | None, selected: tuple[str, Place] | None
+) -> lsp.InlineCompletionList | None:
+    """One item with a range on the cursor's line. An item that extends the menu's keeps the menu's range."""
+    if suggestion is None or not suggestion.text:
+        return None
+    text, start, end = suggestion.text, place, (place[0], place[1] + suggestion.replace)
+    if selected:
+        after = document.lines[place[0]][place[1] : content_length(document.lines[place[0]])]
+        text, start, end = selected[0] + before_overtyped(text, after), selected[1], place
+    item = lsp.InlineCompletionItem(insert_text=_with_line_ends(text, document), range=_range(document, start, end))
+    return lsp.InlineCompletionList(items=[item])
+
+
+def menu_list(document: Document, place: Place, suggestion: Suggestion | None) -> lsp.CompletionList:
+    """The suggestion as the completion menu's item: it replaces the word before the cursor by that word and more.
+
+    `filter_text` begins with that word, so that it stays in the menu while one types through the suggestion.
+    """
+    if suggestion is None or not suggestion.text:
+        return lsp.CompletionList(is_incomplete=True, items=[])
+    line, column = place
+    match = _WORD_BEFORE.search(document.lines[line][:column])
+    word = match.group() if match else ""
+    whole = word + suggestion.text
+    label = next((each.strip() for each in whole.split("\n") if each.strip()), "")
+    item = lsp.CompletionItem(
+        label=label,
+        label_details=lsp.CompletionItemLabelDetails(description="tabby"),
+        kind=lsp.CompletionItemKind.Text,
+        documentation=lsp.MarkupContent(kind=lsp.MarkupKind.Markdown, value=_fenced(whole, document.language_id)),
+        sort_text="\t",  # before everything that begins with a character one can see
+        filter_text=word + suggestion.text.split("\n")[0],
+        insert_text_format=lsp.InsertTextFormat.PlainText,
+        insert_text_mode=lsp.InsertTextMode.AsIs,
+        text_edit=lsp.TextEdit(
+            range=_range(document, (line, column - len(word)), (line, column + suggestion.replace)),
+            new_text=_with_line_ends(whole, document),
+        ),
+    )
+    return lsp.CompletionList(is_incomplete=True, items=[item])
+
+
+def _fenced(text: str, language: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _with_line_ends(text: str, document: Document) -> str:
+    line_end = document.line_end()
+    return text if line_end == "\n" else text.replace("\n", line_end)
+
+
+def _range(document: Document, start: Place, end: Place) -> lsp.Range:
+    (start_line, start_units), (end_line, end_units) = document.position(start), document.position(end)
+    return lsp.Range(lsp.Position(start_line, start_units), lsp.Position(end_line, end_units))

@@ -1,0 +1,146 @@
+"""The open documents, as the editor has them: lines of text, changed in place, positions in its own units.
+
+A change costs the lines it touches, not the document. Knows neither pygls nor completions.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from tabby_lsp.text import content_length, split_lines
+
+log = logging.getLogger(__name__)
+
+Place = tuple[int, int]  # line, character of the line: both from 0, in code points
+
+
+def column_of_units(line: str, units: int, encoding: str) -> int:
+    """The character that an editor's column means, within the line. Never inside a character."""
+    length = content_length(line)
+    if line.isascii() or encoding == "utf-32":
+        return max(0, min(units, length))
+    text = line[:length]
+    if encoding == "utf-8":
+        data = text.encode("utf-8", "surrogatepass")
+        end = max(0, min(units, len(data)))
+        while 0 < end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        return len(data[:end].decode("utf-8", "surrogatepass"))
+    data = text.encode("utf-16-le", "surrogatepass")
+    end = max(0, min(2 * units, len(data)))
+    if 0 < end < len(data) and 0xD8 <= data[end - 1] < 0xDC and 0xDC <= data[end + 1] < 0xE0:
+        end -= 2
+    return len(data[:end].decode("utf-16-le", "surrogatepass"))
+
+
+def units_of_column(line: str, column: int, encoding: str) -> int:
+    """The editor's column for a character of a line."""
+    before = line[:column]
+    if encoding == "utf-32" or before.isascii():
+        return len(before)
+    if encoding == "utf-8":
+        return len(before.encode("utf-8", "surrogatepass"))
+    return len(before.encode("utf-16-le", "surrogatepass")) // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change as it was applied: `text` took the place of what stood between two places."""
+
+    start: Place
+    end: Place
+    text: str
+
+
+@dataclass(slots=True)
+class Document:
+    uri: str
+    language_id: str
+    version: int
+    encoding: str
+    lines: list[str] = field(default_factory=lambda: [""])
+
+    def place(self, line: int, units: int) -> Place:
+        """A position of the editor as a place, moved into the document if it lies outside."""
+        if line < 0:
+            return 0, 0
+        if line >= len(self.lines):
+            return len(self.lines) - 1, len(self.lines[-1])
+        return line, column_of_units(self.lines[line], units, self.encoding)
+
+    def position(self, place: Place) -> Place:
+        """The inverse of `place`: line and column in the editor's units."""
+        line, column = place
+        return line, units_of_column(self.lines[line], column, self.encoding)
+
+    def replace_all(self, text: str) -> Change:
+        end = (len(self.lines) - 1, len(self.lines[-1]))
+        self.lines = split_lines(text)
+        return Change((0, 0), end, text)
+
+    def replace(self, start: Place, end: Place, text: str) -> Change:
+        """Puts `text` in the place of what stands between two places."""
+        start, end = min(start, end), max(start, end)
+        first, last = start[0], end[0]
+        joined = self.lines[first][: start[1]] + text + self.lines[last][end[1] :]
+        # A "\r" and a "\n" that have come to stand side by side are one line end.
+        if first > 0 and joined.startswith("\n") and self.lines[first - 1].endswith("\r"):
+            first -= 1
+            joined = self.lines[first] + joined
+        while joined.endswith("\r") and last + 1 < len(self.lines) and self.lines[last + 1].startswith("\n"):
+            last += 1
+            joined += self.lines[last]
+        if not joined and last + 1 < len(self.lines):
+            new: list[str] = []
+            if first > 0 and self.lines[first - 1].endswith("\r") and self.lines[last + 1].startswith("\n"):
+                new, first, last = [self.lines[first - 1] + self.lines[last + 1]], first - 1, last + 1
+        else:
+            new = split_lines(joined)
+            if last + 1 < len(self.lines) and not new[-1]:
+                new.pop()
+        self.lines[first : last + 1] = new
+        return Change(start, end, text)
+
+    def line_end(self) -> str:
+        """The document's own line end: that of its first line."""
+        first = self.lines[0]
+        return first[content_length(first) :] or "\n"
+
+    def text(self) -> str:
+        return "".join(self.lines)
+
+
+class Documents:
+    """All open documents, by URI."""
+
+    def __init__(self) -> None:
+        self.encoding = "utf-16"  # the negotiated one; LSP's default
+        self._open: dict[str, Document] = {}
+
+    def get(self, uri: str) -> Document | None:
+        return self._open.get(uri)
+
+    def open(self, uri: str, language_id: str, version: int, text: str) -> Document:
+        document = Document(uri, language_id, version, self.encoding, split_lines(text))
+        self._open[uri] = document
+        return document
+
+    def close(self, uri: str) -> None:
+        if self._open.pop(uri, None) is None:
+            log.warning("%s was closed, but not open", uri)
+
+    def changed(self, uri: str, version: int) -> Document | None:
+        """The document to change, or None, with a line in the log, if the editor never opened it."""
+        document = self._open.get(uri)
+        if document is None:
+            log.warning("a change of %s, which is not open, is dropped", uri)
+            return None
+        if version < document.version:
+            # The edits still come in the order in which the editor made them: dropping one would lose track.
+            log.warning("%s went back from version %s to %s", uri, document.version, version)
+        document.version = version
+        return document
+
+    def __len__(self) -> int:
+        return len(self._open)

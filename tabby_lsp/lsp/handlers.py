@@ -1,0 +1,176 @@
+"""Which message is answered by what: handlers of a few lines over `TabbyServer`, and the loop that feeds them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lsprotocol import types as lsp
+
+from tabby_lsp.config import Layer
+from tabby_lsp.lsp import convert, stdio
+from tabby_lsp.lsp.protocol import COMMAND, plain
+from tabby_lsp.lsp.server import TabbyServer
+
+log = logging.getLogger(__name__)
+
+SECTION = "tabby-lsp"  # of workspace/configuration
+# Where a word does not trigger the completion menu, these do.
+TRIGGER_CHARACTERS = (".", "(", "[", "{", "=", ",", ":", " ")
+
+
+def create_server(layers: tuple[Layer, ...] = (), problems: tuple[str, ...] = ()) -> TabbyServer:
+    """A server with all its handlers. `layers` are the settings that are known before an editor is."""
+    server = TabbyServer(layers, problems)
+    server.feature(lsp.INITIALIZE)(on_initialize)
+    server.feature(lsp.INITIALIZED)(on_initialized)
+    server.feature(lsp.SHUTDOWN)(on_shutdown)
+    server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(on_configuration)
+    server.feature("tabby/status")(on_status)
+    server.command("tabby.status")(status_command)
+    server.command("tabby.restart")(restart_command)
+    return server
+
+
+def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
+    """Settles the settings and what is announced. Answered before any model is looked at."""
+    options = plain(params.initialization_options)
+    if options and not isinstance(options, Mapping):
+        ls.problems += (f"initializationOptions must be an object, not {options!r}.",)
+    elif options:
+        ls.editor_layers["options"] = Layer("initializationOptions", options)
+    ls.configure()
+    text_document = params.capabilities.text_document
+    has_inline = text_document is not None and text_document.inline_completion is not None
+    method = ls.settings.completion.method
+    # A client that has both would show, and insert, the same text twice.
+    if method == "menu" or (method == "auto" and not has_inline):
+        triggers = lsp.CompletionOptions(trigger_characters=list(TRIGGER_CHARACTERS))
+        ls.feature(lsp.TEXT_DOCUMENT_COMPLETION, triggers)(on_completion)
+    else:
+        # Without options pygls does not announce it.
+        ls.feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())(on_inline_completion)
+
+
+def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
+    ls.spawn(ls.restart())
+    ls.spawn(ls.show_loading())
+    ls.spawn(_pull_configuration(ls))
+
+
+async def _pull_configuration(ls: TabbyServer) -> None:
+    """Asks the editor for its settings, if it can be asked."""
+    workspace = ls.client_capabilities.workspace
+    if not (workspace and workspace.configuration):
+        return
+    params = lsp.ConfigurationParams(items=[lsp.ConfigurationItem(section=SECTION)])
+    try:
+        answer = await asyncio.wait_for(ls.workspace_configuration_async(params), timeout=2.0)
+    except Exception as error:  # whatever a client answers here, the server can do without
+        log.warning("workspace/configuration: %s", error or type(error).__name__)
+        return
+    _use_editor_settings(ls, "workspace/configuration", answer[0] if answer else None)
+
+
+def on_configuration(ls: TabbyServer, params: lsp.DidChangeConfigurationParams) -> None:
+    settings = plain(params.settings)
+    section = settings.get(SECTION) if isinstance(settings, Mapping) else None
+    if section is None:
+        ls.spawn(_pull_configuration(ls))
+    else:
+        _use_editor_settings(ls, "didChangeConfiguration", section)
+
+
+def _use_editor_settings(ls: TabbyServer, origin: str, values: Any) -> None:
+    """What the editor says later. Not trusted with what names a file: see `config`."""
+    values = plain(values)
+    if isinstance(values, Mapping):
+        ls.editor_layers["later"] = Layer(origin, _without_null(values), trusted=False)
+        ls.configure()
+
+
+def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
+    """VS Code sends null for what is not set."""
+    return {
+        key: _without_null(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+async def on_shutdown(ls: TabbyServer, params: Any) -> None:
+    await ls.close()
+
+
+async def on_inline_completion(ls: TabbyServer, params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList | None:
+    automatic = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Automatic
+    if automatic and ls.settings.completion.trigger == "manual":
+        return None
+    found = await ls.suggest(params.text_document.uri, params.position, params.context.selected_completion_info)
+    if found is None:
+        return None
+    document, place, suggestion, selected = found
+    return convert.inline_list(document, place, suggestion, selected)
+
+
+async def on_completion(ls: TabbyServer, params: lsp.CompletionParams) -> lsp.CompletionList:
+    kind = params.context.trigger_kind if params.context else lsp.CompletionTriggerKind.Invoked
+    if kind != lsp.CompletionTriggerKind.Invoked and ls.settings.completion.trigger == "manual":
+        return lsp.CompletionList(is_incomplete=True, items=[])
+    found = await ls.suggest(params.text_document.uri, params.position)
+    if found is None:
+        return lsp.CompletionList(is_incomplete=True, items=[])
+    document, place, suggestion, _ = found
+    return convert.menu_list(document, place, suggestion)
+
+
+def on_status(ls: TabbyServer, params: Any) -> dict[str, Any]:
+    asked = plain(params)
+    if isinstance(asked, Mapping) and asked.get("recheckConnection") and ls.state.phase == "failed":
+        ls.spawn(ls.restart())
+    return ls.status()
+
+
+def status_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
+    """`tabby/status` for editors without custom requests. Whatever arguments an editor sends are passed over."""
+    return ls.status()
+
+
+async def restart_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
+    """Starts the engine anew, also one that has stayed down. Reports progress under the client's token, if any."""
+    params = COMMAND.get()
+    ls.spawn(ls.restart())
+    await asyncio.sleep(0)  # from here on the state is that of the new engine
+    ls.spawn(ls.show_loading(params.work_done_token if params else None))
+    await ls.settled()
+    return ls.status()
+
+
+async def serve(server: TabbyServer, read_from: int, write_to: int) -> int:
+    """Serves on two descriptors until the client says exit or closes its end. Returns the exit status."""
+    loop = asyncio.get_running_loop()
+    incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def deliver(data: bytes | None) -> None:
+        loop.call_soon_threadsafe(incoming.put_nowait, data)
+
+    stdio.read_frames(read_from, deliver, lambda: deliver(None))
+    writer = stdio.FrameWriter(write_to)
+    server.protocol.set_writer(writer)
+    frames = stdio.FrameReader()
+    code = 0
+    try:
+        while (data := await incoming.get()) is not None:
+            for body in frames.feed(data):
+                if not server.protocol.receive(body):
+                    frames.push_back(body)
+                # A handler that has just been started takes the text it is about before its first await. Let it,
+                # before the next message changes that text.
+                await asyncio.sleep(0)
+    except SystemExit as exit:  # pygls' answer to the exit notification
+        code = exit.code if isinstance(exit.code, int) else 0
+    await server.close()
+    writer.close()
+    return code

@@ -1,0 +1,240 @@
+"""What lives as long as a connection: settings, the engine, the suggestions. See `handlers` for who asks for what."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from lsprotocol import types as lsp
+from pygls.lsp.server import LanguageServer
+
+from tabby_lsp import __version__, config
+from tabby_lsp.config import Layer, Settings
+from tabby_lsp.data import Completion, Sampling
+from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.documents import Change
+from tabby_lsp.lsp.protocol import Protocol
+from tabby_lsp.lsp.status import status
+from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
+from tabby_lsp.models import registry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """What `tabby/status` tells of the suggestion last shown. From a generation that went on: nothing evaluated."""
+
+    completion: Completion
+    cached: bool
+    milliseconds: float
+
+
+class TabbyServer(LanguageServer):
+    """One connection to one editor."""
+
+    protocol: Protocol
+
+    def __init__(self, layers: tuple[Layer, ...] = (), problems: tuple[str, ...] = ()) -> None:
+        super().__init__("tabby-lsp", __version__, protocol_cls=Protocol)
+        self.layers = layers  # config.toml and the command line
+        self.problems = problems
+        self.editor_layers: dict[str, Layer] = {}
+        self.settings = Settings()
+        self.engine: Engine | None = None
+        self.suggestions: Suggestions | None = None
+        self.state = EngineState("starting")
+        self.last: LastAnswer | None = None
+        self._started = False
+        self._busy = False
+        self._told: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._state_changed = asyncio.Event()
+        self.protocol.on_change = self._document_changed
+
+    # --- settings
+
+    def configure(self) -> None:
+        """Works out the settings of all layers, and (re)starts the engine if they ask for another one."""
+        before = self.settings
+        self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
+        self.warn([*self.problems, *problems])
+        if self.suggestions is not None and self.settings != before:
+            self.suggestions.forget_all()
+        if self._started and _engine_part(self.settings) != _engine_part(before):
+            self.spawn(self.restart())
+
+    def warn(self, problems: list[str]) -> None:
+        """Shows what is wrong, once, in one message."""
+        new = [each for each in problems if each not in self._told]
+        self._told.update(new)
+        if new:
+            text = "\n".join(new)
+            log.warning("%s", text)
+            self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=f"tabby-lsp: {text}"))
+
+    # --- the engine
+
+    async def restart(self) -> None:
+        """Starts an engine with the settings as they are now, in the place of the one that runs."""
+        self._started = True
+        old, self.engine = self.engine, None
+        if self.suggestions is not None:
+            self.suggestions.forget_all()
+        self._engine_state(EngineState("starting"))
+        if old is not None:
+            await old.close()
+        try:
+            engine = Engine(registry.engine_settings(self.settings), lambda state: self._state_of(engine, state))
+        except registry.ModelNotFound as error:
+            self._engine_state(EngineState("failed", reason=str(error)))
+            return
+        self.engine = engine
+        if self.suggestions is None:
+            self.suggestions = Suggestions(engine, self._set_busy)
+        else:
+            self.suggestions.use(engine)
+        engine.start()
+
+    def _state_of(self, engine: Engine, state: EngineState) -> None:
+        if engine is self.engine:  # not one whose place has been taken
+            self._engine_state(state)
+
+    def _engine_state(self, state: EngineState) -> None:
+        self.state = state
+        self._state_changed.set()
+        self._state_changed.clear()
+        self.notify_status()
+        if state.phase == "failed":
+            self.warn([f"Code completion is not available. {state.reason}"])
+        elif state.info is not None:
+            log.info("%s", state.info)
+            self.warn(list(state.info.notes))
+        elif state.phase == "restarting":
+            self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Warning, message=state.reason))
+
+    def _set_busy(self, busy: bool) -> None:
+        if busy != self._busy:
+            self._busy = busy
+            self.notify_status()
+
+    async def settled(self) -> None:
+        """Waits until there is a model, or a reason why there is none."""
+        while self.state.info is None and self.state.phase != "failed":
+            await self._state_changed.wait()
+
+    def status(self) -> dict[str, Any]:
+        answer = status(self.state, self._busy, self.settings.completion.trigger)
+        if self.last is not None:
+            counts = self.last.completion
+            answer["lastCompletion"] = {
+                "evaluated": 0 if self.last.cached else counts.evaluated,
+                "reused": counts.reused,
+                "generated": 0 if self.last.cached else counts.generated,
+                "cached": self.last.cached,
+                "milliseconds": round(self.last.milliseconds, 3),
+                "engineMilliseconds": 0.0 if self.last.cached else round(counts.timing.total, 3),
+            }
+        return answer
+
+    def notify_status(self) -> None:
+        if self.state.phase != "closed":
+            self.protocol.notify("tabby/status/didChange", self.status())
+
+    async def show_loading(self, token: int | str | None = None) -> None:
+        """Reports the loading of a model as progress, until it is loaded or given up."""
+        window = self.client_capabilities.window
+        if token is None:
+            if not (window and window.work_done_progress):
+                return
+            token = f"tabby-lsp/load/{time.monotonic_ns()}"
+            await self.work_done_progress.create_async(token)
+        self.work_done_progress.begin(
+            token, lsp.WorkDoneProgressBegin(title="Tabby: loading the model", percentage=0, cancellable=False)
+        )
+        while self.state.info is None and self.state.phase != "failed":
+            self.work_done_progress.report(token, lsp.WorkDoneProgressReport(percentage=self.state.percent))
+            await self._state_changed.wait()
+        message = self.state.info.name if self.state.info else self.state.reason
+        self.work_done_progress.end(token, lsp.WorkDoneProgressEnd(message=message))
+        self.protocol.progress.tokens.pop(token, None)  # pygls keeps it for ever
+
+    # --- completion
+
+    async def suggest(
+        self, uri: str, position: lsp.Position, info: lsp.SelectedCompletionInfo | None = None
+    ) -> tuple[Any, Any, Suggestion | None, Any] | None:
+        """Document, place, suggestion and the menu's selected text. None if the document is not open."""
+        document = self.protocol.documents.get(uri)
+        if document is None:
+            log.warning("a request for %s, which is not open, has no answer", uri)
+            return None
+        # All of the text is taken before the first await: it is that of the moment of the request.
+        started = time.perf_counter()
+        place = document.place(position.line, position.character)
+        selected = convert.selected_text(document, place, info)
+        folders = list(self.protocol.workspace.folders)
+        context = convert.context_at(
+            document, place, folders, selected[0] if selected else None, selected[1][1] if selected else 0
+        )
+        if self.suggestions is None or self.engine is None:
+            return document, place, None, selected
+        try:
+            suggestion = await self.suggestions.suggest(uri, place, context, self._sampling(), selected)
+        except EngineError as error:
+            log.warning("no suggestion: %s", error)
+            suggestion = None
+        if suggestion is not None:
+            elapsed = (time.perf_counter() - started) * 1000
+            self.last = LastAnswer(suggestion.completion, suggestion.from_cache, elapsed)
+        return document, place, suggestion, selected
+
+    def _sampling(self) -> Sampling:
+        completion = self.settings.completion
+        return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed)
+
+    def _document_changed(self, uri: str, change: Change | None) -> None:
+        if self.suggestions is None:
+            return
+        if change is None:
+            self.suggestions.forget(uri)
+        else:
+            self.suggestions.changed(uri, change)
+
+    # --- life
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs work beside the messages. Its own task: pygls breaks when a request to the client is awaited in
+        a task that is cancelled (pygls issue 621)."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("background work failed", exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Ends the engine and all that runs beside the messages."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self.suggestions is not None:
+            self.suggestions.forget_all()
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await engine.close()
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """pygls would pop up a box in the editor for every one of these."""
+        log.error("%s: %s", getattr(source, "__name__", source), error)
+
+
+def _engine_part(settings: Settings) -> object:
+    """The settings for which an engine must be started anew."""
+    return settings.model, settings.completion.layout, settings.completion.max_prompt_tokens

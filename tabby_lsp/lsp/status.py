@@ -1,0 +1,54 @@
+"""What the server says of itself: `tabby/status`, its notifications, and the progress of loading a model.
+
+The names are Tabby's where they mean the same (tabby-agent's `StatusInfo`). Does not know how anything is done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tabby_lsp.engine.client import EngineState
+
+
+def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
+    """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`."""
+    name = _name(state, busy, trigger)
+    answer: dict[str, Any] = {"status": name, "tooltip": _tooltip(name, state)}
+    if state.reason:
+        answer["helpMessage"] = state.reason
+    if state.info is not None:
+        info = state.info
+        answer |= {
+            "model": info.name,
+            "modelPath": info.path,
+            "family": info.family,
+            "layout": info.layout,
+            "device": info.device,
+            "threads": info.threads,
+            "contextSize": info.context_size,
+            "maxPromptTokens": info.max_prompt_tokens,
+            "memoryNeeded": info.memory_needed,
+            "notes": list(info.notes),
+        }
+    return answer
+
+
+def _name(state: EngineState, busy: bool, trigger: str) -> str:
+    if state.phase in ("failed", "closed"):
+        return "codeCompletionNotAvailable"
+    if state.phase != "ready":
+        return "connecting"
+    if busy:
+        return "fetching"
+    return "readyForManualTrigger" if trigger == "manual" else "readyForAutoTrigger"
+
+
+def _tooltip(name: str, state: EngineState) -> str:
+    model = state.info.name if state.info else ""
+    return {
+        "codeCompletionNotAvailable": "Tabby: code completion is not available",
+        "connecting": f"Tabby: loading the model ({state.percent} %)",
+        "fetching": f"Tabby: {model} is writing",
+        "readyForAutoTrigger": f"Tabby: {model} is ready",
+        "readyForManualTrigger": f"Tabby: {model} is ready, on request",
+    }[name]

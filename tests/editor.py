@@ -1,0 +1,251 @@
+"""An editor for the tests: starts the real server, speaks JSON over its pipes, keeps whatever it says.
+
+Plain dicts and not pygls' client, since half of the tests send what no proper client would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from conftest import MODEL
+
+from tabby_lsp.lsp.stdio import FrameReader
+
+Json = dict[str, Any]
+WAIT = 60.0  # seconds until a test gives up, far beyond what anything takes
+URI = "file:///work/shop/cart.py"
+
+INLINE: Json = {"textDocument": {"inlineCompletion": {}}, "window": {"workDoneProgress": True}}
+INVOKED, AUTOMATIC = 1, 2  # InlineCompletionTriggerKind
+MENU: Json = {"textDocument": {"completion": {}}}
+
+
+class Refused(Exception):
+    """An error response."""
+
+    def __init__(self, error: Json) -> None:
+        super().__init__(error["message"])
+        self.code: int = error["code"]
+
+
+class Editor:
+    """One server process and one document or more."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, model: Path | None = MODEL) -> None:
+        chosen = ("--model", str(model)) if model else ()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tabby_lsp", *chosen, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        self.messages: list[Json] = []  # everything that is no response, in order
+        self.configuration: Any = None  # what workspace/configuration is answered with
+        self.log: list[str] = []
+        self._responses: queue.Queue[Json] = queue.Queue()
+        self._early: dict[int, Json] = {}
+        self._ids = iter(range(1, 1_000_000))
+        self._arrived = threading.Condition()
+        self.stray = b""
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._read, self._read_log)]
+        for thread in self._threads:
+            thread.start()
+
+    # --- life
+
+    def __enter__(self) -> Editor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: TracebackType | BaseException | None) -> None:
+        self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join(WAIT)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            try:
+                stream.close()
+            except BrokenPipeError:
+                pass
+        if kind is None:
+            assert self.stray == b"", "stdout carries frames and nothing else"
+
+    def initialize(self, capabilities: Json = INLINE, encodings: Sequence[str] = ("utf-16",), **extra: Any) -> Json:
+        general = {"general": {"positionEncodings": list(encodings)}}
+        folders = [{"uri": "file:///work/shop", "name": "shop"}]
+        params = {"processId": None, "rootUri": None, "capabilities": {**general, **capabilities}}
+        result: Json = self.request("initialize", {**params, "workspaceFolders": folders, **extra})
+        self.notify("initialized", {})
+        return result
+
+    def start(self, capabilities: Json = INLINE, encodings: Sequence[str] = ("utf-16",), **extra: Any) -> Json:
+        """Initializes and waits for the model."""
+        result = self.initialize(capabilities, encodings, **extra)
+        self.wait_status("readyForAutoTrigger", "readyForManualTrigger")
+        return result
+
+    # --- messages
+
+    def send_bytes(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def send(self, message: Any) -> None:
+        body = json.dumps(message).encode()
+        self.send_bytes(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    def notify(self, method: str, params: Any) -> None:
+        self.send({"jsonrpc": "2.0", "method": method, "params": params})
+
+    def ask(self, method: str, params: Any) -> int:
+        """Sends a request and does not wait."""
+        id = next(self._ids)
+        self.send({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+        return id
+
+    def answer(self, id: int | None) -> Any:
+        """Waits for the response to a request."""
+        end = time.monotonic() + WAIT
+        while id not in self._early:
+            try:
+                response = self._responses.get(timeout=max(0.01, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"request {id} was never answered; log: {self.log[-5:]}") from None
+            assert response["id"] not in self._early or response["id"] is None, "two answers to one request"
+            self._early[response["id"]] = response
+        response = self._early.pop(id)
+        if "error" in response:
+            raise Refused(response["error"])
+        return response["result"]
+
+    def request(self, method: str, params: Any) -> Any:
+        return self.answer(self.ask(method, params))
+
+    def wait(self, wanted: Callable[[Json], bool], since: int = 0) -> Json:
+        """The first message since a number of messages that is as wanted."""
+        with self._arrived:
+            found: list[Json] = []
+
+            def there() -> bool:
+                found[:] = [each for each in self.messages[since:] if wanted(each)][:1]
+                return bool(found)
+
+            assert self._arrived.wait_for(there, WAIT), f"never came; log: {self.log[-5:]}"
+            return found[0]
+
+    def wait_status(self, *names: str, since: int = 0) -> Json:
+        def wanted(message: Json) -> bool:
+            return message.get("method") == "tabby/status/didChange" and message["params"]["status"] in names
+
+        return dict(self.wait(wanted, since)["params"])
+
+    def shown(self) -> list[str]:
+        """Texts of window/showMessage."""
+        return [each["params"]["message"] for each in self.messages if each.get("method") == "window/showMessage"]
+
+    # --- documents
+
+    def open(self, text: str, uri: str = URI, language: str = "python", version: int = 1) -> None:
+        item = {"uri": uri, "languageId": language, "version": version, "text": text}
+        self.notify("textDocument/didOpen", {"textDocument": item})
+
+    def change(
+        self, version: int, start: tuple[int, int], text: str, end: tuple[int, int] | None = None, uri: str = URI
+    ) -> None:
+        change = {"range": {"start": position(start), "end": position(end or start)}, "text": text}
+        document = {"uri": uri, "version": version}
+        self.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+
+    def ask_inline(
+        self, place: tuple[int, int], uri: str = URI, kind: int = AUTOMATIC, selected: Json | None = None
+    ) -> int:
+        context: Json = {"triggerKind": kind}
+        if selected:
+            context["selectedCompletionInfo"] = selected
+        params = {"textDocument": {"uri": uri}, "position": position(place), "context": context}
+        return self.ask("textDocument/inlineCompletion", params)
+
+    def inline(
+        self, place: tuple[int, int], uri: str = URI, kind: int = AUTOMATIC, selected: Json | None = None
+    ) -> Json | None:
+        """The only item, if there is one."""
+        return only_item(self.answer(self.ask_inline(place, uri, kind, selected)))
+
+    def engine_pid(self) -> int:
+        """The engine's process. Linux: where the tests run."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        engines = [int(child) for child in children if b"tabby_lsp.engine.process" in command_line(int(child))]
+        assert len(engines) == 1, engines
+        return engines[0]
+
+    # --- threads
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        reader = FrameReader()
+        written = read = 0
+        while data := os.read(self.process.stdout.fileno(), 1 << 16):
+            written += len(data)
+            for body in reader.feed(data):
+                read += len(body) + len(f"Content-Length: {len(body)}\r\n")
+                read += len("Content-Type: application/vscode-jsonrpc; charset=utf-8\r\n\r\n")
+                self._take(json.loads(body))
+        if read != written:
+            self.stray = b"%d of %d bytes are no frames" % (written - read, written)
+
+    def _take(self, message: Json) -> None:
+        if "method" not in message:
+            self._responses.put(message)
+            return
+        if "id" in message:
+            result = [self.configuration] if message["method"] == "workspace/configuration" else None
+            self.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
+        with self._arrived:
+            self.messages.append(message)
+            self._arrived.notify_all()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.decode("utf-8", "replace").rstrip())
+
+
+def position(place: tuple[int, int]) -> Json:
+    return {"line": place[0], "character": place[1]}
+
+
+def only_item(result: Json | None) -> Json | None:
+    if result is None:
+        return None
+    assert len(result["items"]) == 1
+    return dict(result["items"][0])
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a generous time. A zombie that waits for its parent counts as ended."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        if not command_line(pid):
+            return True
+        time.sleep(0.01)
+    return False

@@ -1,0 +1,278 @@
+"""What no proper client sends: each is answered or dropped, the server stays, and the next good request works."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from editor import URI, Editor, Json, Refused, position
+from test_server import end_of, something
+
+
+def works(editor: Editor) -> None:
+    assert editor.process.poll() is None
+    something(editor)
+
+
+BROKEN_FRAMES = {
+    "not JSON": b"Content-Length: 5\r\n\r\n{nope",
+    "not UTF-8": b'Content-Length: 11\r\n\r\n{"a": "\xff\xfe"}',
+    "half a message": b'Content-Length: 10\r\n\r\n{"jsonrpc"',
+    "a length too small": b'Content-Length: 4\r\n\r\n{"jsonrpc": "2.0", "id": 7, "method": "x"}',
+    "no length": b"Content-Type: text/plain\r\n\r\nhello",
+    "a length that is no number": b"Content-Length: abc\r\n\r\n{}",
+    "a length beyond reason": b"Content-Length: 999999999999\r\n\r\n{}",
+    "bytes": bytes(range(256)) * 20,
+    "very deep": b"Content-Length: 200000\r\n\r\n" + b"[" * 200_000,
+    "an array": b"Content-Length: 2\r\n\r\n[]",
+    "a number": b"Content-Length: 2\r\n\r\n42",
+    "another protocol": b'Content-Length: 17\r\n\r\n{"jsonrpc":"1.0"}',
+    "nothing": b"Content-Length: 0\r\n\r\n",
+}
+
+
+def test_broken_frames() -> None:
+    with Editor() as editor:
+        editor.start()
+        for what, data in BROKEN_FRAMES.items():
+            editor.send_bytes(data)
+            status = editor.request("tabby/status", {})
+            assert status["status"] == "readyForAutoTrigger", what
+        works(editor)
+
+
+def test_a_message_that_is_no_json_is_answered_without_an_id() -> None:
+    with Editor() as editor:
+        editor.start()
+        editor.send_bytes(b"Content-Length: 5\r\n\r\n{nope")
+        with pytest.raises(Refused) as refused:
+            editor.answer(None)
+        assert refused.value.code == -32700
+
+
+def test_a_length_that_swallows_the_next_message() -> None:
+    with Editor() as editor:
+        editor.start()
+        id = 4_000_000
+        body = json.dumps({"jsonrpc": "2.0", "id": id, "method": "tabby/status", "params": {}}).encode()
+        editor.send_bytes(b"Content-Length: 40\r\n\r\n{}" + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        assert editor.answer(id)["status"] == "readyForAutoTrigger"
+        works(editor)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        None,
+        [],
+        {},
+        {"textDocument": 3, "position": {"line": 0, "character": 0}, "context": {"triggerKind": 2}},
+        {"textDocument": {"uri": URI}, "position": {"line": "x", "character": []}, "context": {"triggerKind": 2}},
+        {"textDocument": {"uri": URI}, "position": None, "context": {"triggerKind": 2}},
+        {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}},
+    ],
+)
+def test_params_that_do_not_fit_are_refused(params: Any) -> None:
+    with Editor() as editor:
+        editor.start()
+        with pytest.raises(Refused) as refused:
+            editor.request("textDocument/inlineCompletion", params)
+        assert refused.value.code == -32602
+        assert "textDocument/inlineCompletion" in str(refused.value)
+        works(editor)
+
+
+def test_notifications_that_do_not_fit_are_dropped() -> None:
+    with Editor() as editor:
+        editor.start()
+        for method in ("textDocument/didOpen", "textDocument/didChange", "textDocument/didClose", "$/cancelRequest"):
+            for params in (None, [], {"textDocument": {}}, {"id": {}}):
+                editor.notify(method, params)
+        editor.notify("no/such/thing", {"x": 1})
+        works(editor)
+
+
+def test_unknown_methods_are_refused() -> None:
+    with Editor() as editor:
+        editor.start()
+        for method in ("no/such/thing", "textDocument/hover", ""):
+            with pytest.raises(Refused) as refused:
+                editor.request(method, {})
+            assert refused.value.code == -32601
+        with pytest.raises(Refused):
+            editor.request("workspace/executeCommand", {"command": "no.such.command", "arguments": []})
+        works(editor)
+
+
+def test_nothing_but_initialize_comes_first() -> None:
+    with Editor() as editor:
+        editor.notify("textDocument/didOpen", {"textDocument": {}})
+        with pytest.raises(Refused) as refused:
+            editor.request("tabby/status", {})
+        assert refused.value.code == -32002
+        with pytest.raises(Refused):
+            editor.request("initialize", {"capabilities": 3})
+        editor.start()
+        with pytest.raises(Refused) as refused:
+            editor.request("initialize", {"capabilities": {}, "processId": None, "rootUri": None})
+        assert refused.value.code == -32600
+        works(editor)
+
+
+AWKWARD_TEXTS = {
+    "empty": "",
+    "CRLF": "a = 1\r\nb = 2\r\n",
+    "CR": "a = 1\rb = 2\r",
+    "all line ends": "a\r\n\r\r\n\n\rb",
+    "NUL": "a = '\x00'\nb",
+    "form feeds": "a = 1\n\f\nb = 2\v\n",
+    "U+2028": "a = '\u2028\u2029\x85'\nb = 2\n",
+    "lone surrogates": "a = '\ud83d'\nb = '\udc00'\n",
+    "astral": "𝒂 = '😀😀😀'\n𝒃 = 2\n",
+    "BOM": "\ufeffa = 1\n",
+    "control tokens": "<|fim_middle|><|fim_suffix|><|endoftext|>\nx = 1\n",
+    "only blanks": " " * 5000,
+    "only line ends": "\n" * 5000,
+}
+
+
+@pytest.mark.parametrize("what", AWKWARD_TEXTS)
+def test_awkward_documents(what: str) -> None:
+    text = AWKWARD_TEXTS[what]
+    with Editor() as editor:
+        editor.start()
+        editor.open(text)
+        for line in range(4):
+            for character in (0, 1, 3, 9999):
+                item = editor.inline((line, character))
+                if item:
+                    assert item["range"]["start"]["line"] == item["range"]["end"]["line"]
+        editor.change(2, (0, 0), "x😀\r\n\ud83d")
+        editor.inline((1, 1))
+        works(editor)
+
+
+def test_positions_beyond_the_end() -> None:
+    with Editor() as editor:
+        editor.start()
+        editor.open("import os\nimport ")
+        for place in ((0, 10_000), (1, 2**31 - 1), (10_000, 0), (2**31 - 1, 2**31 - 1)):
+            item = editor.inline(place)
+            if item:
+                start = item["range"]["start"]
+                assert (start["line"], start["character"]) in ((0, 9), (1, 7))
+        works(editor)
+
+
+def test_changes_of_what_was_never_opened_and_versions_that_go_back() -> None:
+    with Editor() as editor:
+        editor.start()
+        editor.change(1, (0, 0), "x", uri="file:///never.py")
+        editor.notify("textDocument/didClose", {"textDocument": {"uri": "file:///never.py"}})
+        assert editor.inline((0, 0), uri="file:///never.py") is None
+        editor.open("ab", version=9)
+        editor.change(3, (0, 2), "c")
+        editor.change(3, (9, 9), "d")
+        assert len([line for line in editor.log if "never.py" in line]) <= 3
+        works(editor)
+
+
+def test_uris_of_all_kinds() -> None:
+    with Editor() as editor:
+        editor.start()
+        for uri in (
+            "untitled:Untitled-1",
+            "file:///a%20b/c%C3%A9.py",
+            "",
+            "no uri",
+            "git:/x?{}",
+            "file://host/share/a.py",
+        ):
+            editor.open("import os\nimport ", uri=uri)
+            editor.inline((1, 7), uri=uri)
+            editor.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+        works(editor)
+
+
+def test_a_million_lines() -> None:
+    with Editor() as editor:
+        editor.start()
+        editor.open("x = 1\n" * 1_000_000)
+        editor.change(2, (500_000, 5), "0")
+        editor.inline((500_000, 6))
+        editor.change(3, (999_999, 5), "\nimport ")
+        editor.inline((1_000_000, 7))
+        works(editor)
+
+
+def test_a_line_of_five_megabytes() -> None:
+    with Editor() as editor:
+        editor.start()
+        line = "var a=function(b){return b+1};" * 170_000
+        editor.open(line, language="javascript")
+        for place in (0, 1000, len(line) // 2, len(line)):
+            editor.inline((0, place))
+        editor.change(2, (0, len(line) // 2), "é")
+        editor.inline((0, len(line) // 2 + 1))
+        works(editor)
+
+
+def test_a_document_that_is_closed_while_it_is_completed() -> None:
+    with Editor("--set", "completion.max_decoding_tokens=2000") as editor:
+        editor.start()
+        editor.open("import os\n" * 500 + "x = \n")
+        id = editor.ask_inline((500, 4))
+        editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+        assert editor.answer(id) is None
+        works(editor)
+
+
+def test_a_storm_of_requests_and_cancels() -> None:
+    with Editor() as editor:
+        editor.start()
+        text = "import os\n" * 100 + "x = "
+        editor.open(text)
+        ids = []
+        for i in range(300):
+            ids.append(editor.ask_inline((100, i % 5)))
+            if i % 3 == 0:
+                editor.notify("$/cancelRequest", {"id": ids[-1]})
+            if i % 7 == 0:
+                editor.change(2 + i, (0, 0), "#")
+        codes = set()
+        for id in ids:
+            try:
+                editor.answer(id)
+            except Refused as refused:
+                codes.add(refused.code)
+        assert codes <= {-32800}
+        works(editor)
+
+
+@pytest.mark.parametrize("options", [3, "x", [1], {"a": 1}, {"completion": []}, None])
+def test_initialization_options_of_all_kinds(options: Any) -> None:
+    with Editor() as editor:
+        editor.start(initializationOptions=options)
+        works(editor)
+
+
+@pytest.mark.parametrize("answer", [3, [], "x", {"completion": {"trigger": None}}, {"completion": 1}])
+def test_answers_to_workspace_configuration_of_all_kinds(answer: Any) -> None:
+    with Editor() as editor:
+        editor.configuration = answer
+        capabilities: Json = {"textDocument": {"inlineCompletion": {}}, "workspace": {"configuration": True}}
+        editor.start(capabilities)
+        works(editor)
+
+
+def test_a_selected_item_that_makes_no_sense() -> None:
+    with Editor() as editor:
+        editor.start()
+        text = "import os\nimport "
+        editor.open(text)
+        line, column = end_of(text)
+        for start, end in (((0, 0), (1, 2)), ((1, 9), (1, 99)), ((9, 9), (9, 9)), ((1, 7), (0, 0))):
+            place = {"start": position(start), "end": position(end)}
+            editor.inline((line, column), selected={"range": place, "text": "\n\ud83d" * 3})
+        works(editor)

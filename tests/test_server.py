@@ -1,0 +1,452 @@
+"""The server as an editor meets it: a real process, the real engine, the real model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from editor import AUTOMATIC, INLINE, INVOKED, MENU, URI, Editor, Json, Refused, gone, only_item, position
+
+# Places where any model of Python says something. Which words they are is the model's business.
+TALKATIVE = (
+    "import os\nimport sys\n\n\ndef read(path):\n    with open(path",
+    "class Cart:\n    def __init__(self",
+    "import os\nimport ",
+    "def add(a, b):\n    return ",
+    "for i in range(",
+)
+
+
+def end_of(text: str) -> tuple[int, int]:
+    lines = text.split("\n")
+    return len(lines) - 1, len(lines[-1])
+
+
+def something(editor: Editor, after: str = "\n\n\nx = 1\n") -> tuple[str, Json]:
+    """A text and the suggestion at its end: the first of several texts to which the model has one."""
+    for version, text in enumerate(TALKATIVE):
+        editor.open(text + after, version=version)
+        item = editor.inline(end_of(text))
+        if item:
+            return text, item
+    raise AssertionError("the model has nothing to say")
+
+
+# --- a session
+
+
+def test_a_suggestion_has_a_range_on_the_cursors_line() -> None:
+    with Editor() as editor:
+        result = editor.start()
+        assert result["serverInfo"]["name"] == "tabby-lsp"
+        assert result["capabilities"]["inlineCompletionProvider"] is not None
+        assert "completionProvider" not in result["capabilities"], "a client with both would show the text twice"
+        text, item = something(editor)
+        assert item["insertText"].strip()
+        assert item["range"] == {"start": position(end_of(text)), "end": position(end_of(text))}
+
+
+def test_initialize_is_answered_before_a_model_is_opened() -> None:
+    with Editor() as editor:
+        params = {"processId": None, "rootUri": None, "capabilities": INLINE}
+        editor.request("initialize", params)
+        pid = editor.process.pid
+        assert Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split() == []
+        assert editor.request("tabby/status", {})["status"] == "connecting"
+        editor.notify("initialized", {})
+        editor.wait_status("readyForAutoTrigger")
+        assert editor.engine_pid() > 0
+
+
+def test_the_same_place_gives_the_same_suggestion_from_the_cache_or_the_model() -> None:
+    with Editor() as editor:
+        editor.start()
+        text, item = something(editor)
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is False
+        assert editor.inline(end_of(text)) == item
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is True
+        line, column = end_of(text)
+        editor.change(100, (line, column), "q")
+        editor.change(101, (line, column), "", end=(line, column + 1))
+        assert editor.inline(end_of(text)) == item
+        last = editor.request("tabby/status", {})["lastCompletion"]
+        assert last["cached"] is False and last["reused"] > 0, "the prompt was still in the KV cache"
+
+
+def test_typing_through_a_suggestion_shows_the_rest_of_it() -> None:
+    with Editor() as editor:
+        editor.start()
+        text, item = something(editor)
+        line, column = end_of(text)
+        whole = item["insertText"]
+        for typed in range(1, len(whole.rstrip())):
+            if whole[typed - 1] == "\n" or not whole[typed:].strip():
+                break
+            editor.change(100 + typed, (line, column + typed - 1), whole[typed - 1])
+            rest = editor.inline((line, column + typed))
+            assert rest is not None and rest["insertText"] == whole[typed:]
+            assert editor.request("tabby/status", {})["lastCompletion"]["generated"] == 0
+
+
+@pytest.mark.parametrize("encoding, columns", [("utf-8", 9), ("utf-16", 6), ("utf-32", 5)])
+def test_positions_are_counted_as_agreed(encoding: str, columns: int) -> None:
+    with Editor() as editor:
+        result = editor.start(encodings=[encoding])
+        assert result["capabilities"]["positionEncoding"] == encoding
+        # Before the cursor stands `x="é😀`: 3 + 2 + 4 bytes, 3 + 1 + 2 UTF-16 units, 5 characters.
+        for version, text in enumerate(TALKATIVE):
+            editor.open(f'{text}\nx="é😀', version=version)
+            line = text.count("\n") + 1
+            editor.change(version + 1, (line, columns), 'a"')
+            item = editor.inline((line, columns + 2))
+            if item:
+                assert item["range"]["start"] == position((line, columns + 2))
+                return
+        pytest.fail("the model has nothing to say")
+
+
+def test_a_suggestion_extends_the_menus_item_in_its_own_range() -> None:
+    with Editor() as editor:
+        editor.start()
+        for version, (before, word, full) in enumerate(
+            [("import os\n", "imp", "import "), ("def f(self):\n    ", "ret", "return "), ("", "fr", "from ")]
+        ):
+            text = before + word
+            editor.open(text + "\n\n", version=version)
+            line, column = end_of(text)
+            word_range = {"start": position((line, column - len(word))), "end": position((line, column))}
+            item = editor.inline((line, column), selected={"range": word_range, "text": full})
+            if item:
+                assert item["insertText"].startswith(full) and len(item["insertText"]) > len(full)
+                assert item["range"] == word_range
+                return
+        pytest.fail("the model has nothing to say")
+
+
+def test_a_document_with_crlf_gets_crlf() -> None:
+    with Editor("--set", "completion.max_decoding_tokens=200") as editor:
+        editor.start()
+        for version, text in enumerate(("def f(x):\r\n", "class A:\r\n", "try:\r\n", "if x:\r\n", "def main():\r\n")):
+            editor.open(f"import os\r\n{text}    \r\n\r\nx = 1\r\n", version=version)
+            item = editor.inline((2, 4))
+            if item and "\n" in item["insertText"]:
+                assert item["insertText"].count("\r\n") == item["insertText"].count("\n")
+                return
+        pytest.fail("the model wrote no second line")
+
+
+# --- the completion menu
+
+
+def menu_item(editor: Editor) -> tuple[str, Json]:
+    for version, text in enumerate(("import os\nimport sy", *TALKATIVE)):
+        editor.open(text + "\n\nx = 1\n", version=version)
+        params = {"textDocument": {"uri": URI}, "position": position(end_of(text)), "context": {"triggerKind": 1}}
+        result = editor.request("textDocument/completion", params)
+        assert result["isIncomplete"] is True
+        if result["items"]:
+            return text, only_item(result) or {}
+    raise AssertionError("the model has nothing to say")
+
+
+def test_a_client_without_inline_completion_gets_an_item_of_its_menu() -> None:
+    with Editor() as editor:
+        result = editor.start(MENU)
+        assert "inlineCompletionProvider" not in result["capabilities"]
+        assert "." in result["capabilities"]["completionProvider"]["triggerCharacters"]
+        text, item = menu_item(editor)
+        line, column = end_of(text)
+        start = item["textEdit"]["range"]["start"]
+        typed = text.split("\n")[-1][start["character"] :]
+        assert item["textEdit"]["range"]["end"] == position((line, column))
+        assert item["textEdit"]["newText"].startswith(typed)
+        assert item["filterText"].startswith(typed), "the client filters by what stands before the cursor"
+        assert item["label"] and "\n" not in item["label"]
+        assert item["documentation"]["value"].startswith("```python\n")
+        assert item["textEdit"]["newText"] in item["documentation"]["value"]
+        assert item["insertTextFormat"] == 1, "no snippet: a $ is a $"
+
+
+@pytest.mark.parametrize("method, capabilities", [("menu", INLINE), ("inline", MENU)])
+def test_a_setting_forces_either(method: str, capabilities: Json) -> None:
+    with Editor("--set", f"completion.method={method}") as editor:
+        announced = editor.initialize(capabilities)["capabilities"]
+        assert ("completionProvider" in announced) is (method == "menu")
+        assert ("inlineCompletionProvider" in announced) is (method == "inline")
+
+
+def test_on_request_only() -> None:
+    with Editor("--set", "completion.trigger=manual") as editor:
+        editor.initialize()
+        editor.wait_status("readyForManualTrigger")
+        for version, text in enumerate(TALKATIVE):
+            editor.open(text + "\n", version=version)
+            assert editor.inline(end_of(text), kind=AUTOMATIC) is None
+            if editor.inline(end_of(text), kind=INVOKED):
+                return
+        pytest.fail("the model has nothing to say")
+
+
+# --- superseding
+
+
+def test_every_one_of_many_superseded_requests_is_answered() -> None:
+    with Editor() as editor:
+        editor.start()
+        text = "import os\n" * 300 + "def f(x):\n    "
+        editor.open(text + "\n")
+        line, column = end_of(text)
+        ids = []
+        for typed in range(40):
+            editor.change(2 + typed, (line, column + typed), "x")
+            ids.append(editor.ask_inline((line, column + typed + 1)))
+        answers = [editor.answer(id) for id in ids]
+        assert all(answer is None for answer in answers[:-1])
+
+
+def test_a_cancelled_request_is_answered_as_cancelled_and_the_next_one_works() -> None:
+    with Editor("--set", "completion.max_decoding_tokens=2000") as editor:
+        editor.start()
+        editor.open("import os\n" * 400 + "x = \n")
+        id = editor.ask_inline((400, 4))
+        editor.notify("$/cancelRequest", {"id": id})
+        with pytest.raises(Refused) as refused:
+            editor.answer(id)
+        assert refused.value.code == -32800
+        something(editor)
+
+
+def test_a_cancel_that_comes_too_late_is_no_trouble() -> None:
+    with Editor() as editor:
+        editor.start()
+        text, item = something(editor)
+        for id in (1, 2, 3, 99_999, "what"):
+            editor.notify("$/cancelRequest", {"id": id})
+        assert editor.inline(end_of(text)) == item
+
+
+# --- status and progress
+
+
+def test_status_tells_what_runs() -> None:
+    with Editor() as editor:
+        editor.start()
+        status = editor.request("tabby/status", None)
+        assert status["status"] == "readyForAutoTrigger"
+        assert status["model"] and status["model"] in status["tooltip"]
+        assert status["device"] == "cpu"
+        something(editor)
+        last = editor.request("tabby/status", {})["lastCompletion"]
+        assert last["evaluated"] > 0 and last["generated"] > 0
+
+
+def test_loading_shows_progress() -> None:
+    with Editor() as editor:
+        editor.start()
+        editor.wait(lambda m: m.get("method") == "$/progress" and m["params"]["value"]["kind"] == "end")
+        created = editor.wait(lambda m: m.get("method") == "window/workDoneProgress/create")
+        token = created["params"]["token"]
+        kinds = [m["params"]["value"]["kind"] for m in editor.messages if m.get("method") == "$/progress"]
+        assert kinds[0] == "begin" and kinds[-1] == "end"
+        assert all(m["params"]["token"] == token for m in editor.messages if m.get("method") == "$/progress")
+
+
+def test_a_client_that_cannot_show_progress_is_not_asked_to() -> None:
+    with Editor() as editor:
+        editor.start({"textDocument": {"inlineCompletion": {}}})
+        something(editor)
+        assert not any("rogress" in each.get("method", "") for each in editor.messages)
+
+
+# --- settings
+
+
+def test_mistakes_in_the_settings_are_shown_and_the_server_works(root: Path) -> None:
+    (root / "config.toml").write_text("[completion]\nmax_decoding_token = 3\n", encoding="utf-8")
+    with Editor() as editor:
+        editor.start(initializationOptions={"completion": {"trigger": "never"}})
+        shown = editor.shown()
+        assert len(shown) == 1, "one message"
+        assert "max_decoding_tokens" in shown[0] and "'never'" in shown[0]
+        something(editor)
+
+
+def test_settings_of_the_workspace_cannot_choose_a_file(tmp_path: Path) -> None:
+    with Editor() as editor:
+        editor.configuration = {"model": {"completion": {"local": {"model_id": str(tmp_path)}}}}
+        editor.start({**INLINE, "workspace": {"configuration": True}})
+        editor.wait(lambda m: m.get("method") == "window/showMessage" and "refused" in m["params"]["message"])
+        something(editor)
+
+
+def test_settings_may_change_while_the_server_runs() -> None:
+    with Editor() as editor:
+        editor.start()
+        text, _ = something(editor)
+        editor.notify(
+            "workspace/didChangeConfiguration", {"settings": {"tabby-lsp": {"completion": {"trigger": "manual"}}}}
+        )
+        assert editor.inline(end_of(text)) is None
+        assert editor.request("tabby/status", {})["status"] == "readyForManualTrigger"
+        since = len(editor.messages)
+        pid = editor.engine_pid()
+        local = {"completion": {"local": {"threads": 1, "context_size": 512}}}
+        editor.notify("workspace/didChangeConfiguration", {"settings": {"tabby-lsp": {"model": local}}})
+        status = editor.wait_status("readyForAutoTrigger", since=since)
+        assert status["contextSize"] == 512
+        assert editor.engine_pid() != pid and gone(pid)
+        something(editor)
+
+
+# --- the engine
+
+
+def test_a_model_that_cannot_be_used_is_said_once_and_requests_are_answered(tmp_path: Path) -> None:
+    with Editor(model=tmp_path / "none.gguf") as editor:
+        editor.initialize()
+        status = editor.wait_status("codeCompletionNotAvailable")
+        assert "does not exist" in status["helpMessage"]
+        editor.open("x = \n")
+        assert editor.inline((0, 4)) is None
+        assert editor.inline((0, 3)) is None
+        assert len([each for each in editor.shown() if "does not exist" in each]) == 1
+
+
+def test_an_engine_that_is_killed_costs_one_answer() -> None:
+    with Editor("--set", "completion.max_decoding_tokens=2000") as editor:
+        editor.start()
+        editor.open("import os\n" * 500 + "x = \n")
+        pid = editor.engine_pid()
+        id = editor.ask_inline((500, 4))
+        editor.wait_status("fetching")
+        since = len(editor.messages)
+        os.kill(pid, signal.SIGKILL)
+        assert editor.answer(id) is None
+        editor.wait_status("readyForAutoTrigger", since=since)
+        assert editor.engine_pid() != pid
+        something(editor)
+
+
+def test_an_engine_that_keeps_dying_stays_down_until_it_is_asked_for() -> None:
+    with Editor() as editor:
+        editor.start()
+        for _ in range(5):
+            since = len(editor.messages)
+            os.kill(editor.engine_pid(), signal.SIGKILL)
+            status = editor.wait_status("readyForAutoTrigger", "codeCompletionNotAvailable", since=since)
+        assert status["status"] == "codeCompletionNotAvailable"
+        assert "5 times" in status["helpMessage"]
+        editor.open("x = \n")
+        assert editor.inline((0, 4)) is None
+        status = editor.request("workspace/executeCommand", {"command": "tabby.restart", "arguments": []})
+        assert status["status"] == "readyForAutoTrigger"
+        something(editor)
+
+
+# --- the end
+
+
+def test_shutdown_and_exit_end_everything() -> None:
+    with Editor() as editor:
+        editor.start()
+        engine = editor.engine_pid()
+        assert editor.request("shutdown", None) is None
+        assert gone(engine)
+        with pytest.raises(Refused) as refused:
+            editor.request("tabby/status", {})
+        assert refused.value.code == -32600
+        editor.notify("exit", None)
+        assert editor.process.wait(60) == 0
+
+
+def test_exit_without_shutdown_is_an_error() -> None:
+    with Editor() as editor:
+        editor.start()
+        engine = editor.engine_pid()
+        editor.notify("exit", None)
+        assert editor.process.wait(60) == 1
+        assert gone(engine)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_closed_stdin_ends_everything(busy: bool) -> None:
+    with Editor("--set", "completion.max_decoding_tokens=2000") as editor:
+        editor.start()
+        engine = editor.engine_pid()
+        if busy:
+            editor.open("import os\n" * 500 + "x = \n")
+            editor.ask_inline((500, 4))
+            editor.wait_status("fetching")
+        assert editor.process.stdin is not None
+        editor.process.stdin.close()
+        editor.process.wait(60)
+        assert gone(engine)
+
+
+def test_a_server_that_is_killed_takes_its_engine_along() -> None:
+    with Editor("--set", "completion.max_decoding_tokens=2000") as editor:
+        editor.start()
+        engine = editor.engine_pid()
+        editor.open("import os\n" * 500 + "x = \n")
+        editor.ask_inline((500, 4))
+        editor.wait_status("fetching")
+        editor.process.kill()
+        editor.process.wait(60)
+        assert gone(engine)
+
+
+def test_two_servers_at_once() -> None:
+    with Editor() as one, Editor() as two:
+        one.start()
+        two.start()
+        assert something(one) == something(two)
+
+
+# --- the disk
+
+
+def test_a_folder_that_cannot_be_written_costs_a_line_in_the_log(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder", encoding="utf-8")
+    with Editor(env={"TABBY_ROOT": str(file / "root")}) as editor:
+        editor.start()
+        something(editor)
+        assert len([line for line in editor.log if "no log file" in line]) == 1
+
+
+def test_a_full_disk_is_no_trouble() -> None:
+    with Editor("--log-file", "/dev/full", "--log-level", "debug") as editor:
+        editor.start()
+        something(editor)
+
+
+def test_what_is_written_lies_in_one_folder(root: Path) -> None:
+    with Editor() as editor:
+        editor.start()
+        something(editor)
+    assert {each.name for each in root.iterdir()} == {"lsp"}
+    assert [each.parent.name for each in root.rglob("*.log")] == ["logs"]
+
+
+def test_the_users_code_is_not_logged(root: Path) -> None:
+    with Editor("--log-level", "info") as editor:
+        editor.start()
+        editor.open("password_of_the_bank = 'x'\nimport \n")
+        editor.inline((1, 7))
+        time.sleep(0.1)
+        log = "\n".join(editor.log) + "".join(each.read_text(encoding="utf-8") for each in root.rglob("*.log"))
+    assert "password_of_the_bank" not in log
+
+
+def test_the_status_command_takes_whatever_an_editor_sends() -> None:
+    with Editor() as editor:
+        editor.start()
+        sent: list[Any]
+        for sent in ([], ["a string"], [{"an": "object"}], ["three", "of", "them"]):
+            result = editor.request("workspace/executeCommand", {"command": "tabby.status", "arguments": sent})
+            assert result["status"] == "readyForAutoTrigger"
+        assert editor.request("workspace/executeCommand", {"command": "tabby.status"})["model"]
