@@ -1,0 +1,353 @@
+"""The command line. Without a command it is the language server; the others are for people.
+
+Heavy modules are imported by the commands that need them, so that `--help` and `initialize` are quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import logging.handlers
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabby_lsp import __version__, config, machine
+from tabby_lsp.config import Layer
+from tabby_lsp.data import CompletionContext, Sampling, Snippet
+
+LOG_LEVELS = ("error", "warning", "info", "debug")
+LOG_BYTES = 1_000_000
+LOG_FILES_KEPT = 10  # one is written by each server: those of the last ten are kept
+
+
+class UsageError(Exception):
+    """A command that cannot be carried out as it was given; the text says what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "complete":
+            return _complete(options)
+        if options.command == "doctor":
+            return _doctor(options)
+        if options.command == "demo":
+            return _demo(options)
+        return _serve(options)
+    except UsageError as error:
+        print(f"tabby-lsp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tabby-lsp … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model", metavar="FILE", help="the GGUF file to use (model.completion.local.model_id)")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in completion.seed=3; repeatable"
+    )
+    common.add_argument("--log-level", choices=LOG_LEVELS, help="what is logged (default: warning)")
+    common.add_argument("--log-file", metavar="FILE", help="where to (default: $TABBY_ROOT/lsp/logs), besides stderr")
+
+    parser = argparse.ArgumentParser(
+        prog="tabby-lsp",
+        parents=[common],
+        description="Code completion from a model on your own machine. Without a command: the language server, "
+        "on stdin and stdout, for an editor to start.",
+    )
+    parser.add_argument("--stdio", action="store_true", help="accepted, since editors pass it; it changes nothing")
+    parser.add_argument("--version", action="version", version=f"tabby-lsp {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    complete = commands.add_parser("complete", parents=[_suppressed(common)], help="one completion, to stdout")
+    complete.add_argument(
+        "place",
+        nargs="?",
+        metavar="FILE:LINE:COL",
+        help="where: line and column count from 1, no column means the line's end. Without it a JSON object on "
+        'stdin: {"prefix": …, "suffix": …}, and if you like "path" and "snippets" [{"path": …, "text": …}]',
+    )
+    complete.add_argument("--language", metavar="L", help="LSP language id (default: from the file's name)")
+    complete.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the completion")
+    complete.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token every time")
+    complete.add_argument("--seed", type=int, metavar="N", help="for temperatures above 0")
+    complete.add_argument("--json", action="store_true", help="text, range, model, layout, token counts, times")
+    complete.add_argument("--show-prompt", action="store_true", help="what the model was given, too")
+
+    commands.add_parser("doctor", parents=[_suppressed(common)], help="what works here, and what does not")
+    demo = commands.add_parser("demo", parents=[_suppressed(common)], help="watch the server complete a real file")
+    demo.add_argument("file", nargs="?", metavar="FILE", help="a source file of yours (it is only read)")
+    demo.add_argument("--lines", type=int, default=4, metavar="N", help="how many of its lines are typed")
+    return parser
+
+
+def _suppressed(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The common options for use after a command: absent there, they must not undo what stood before it."""
+    copy = argparse.ArgumentParser(add_help=False)
+    for action in common._actions:
+        options: dict[str, Any] = {"help": action.help, "default": argparse.SUPPRESS}
+        if action.choices:
+            options["choices"] = action.choices
+        else:
+            options["metavar"] = action.metavar
+        if action.dest == "set":
+            options["action"] = "append"
+        copy.add_argument(*action.option_strings, **options)
+    return copy
+
+
+# --- settings and logs
+
+
+def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """config.toml and the command line, and what is wrong with the former."""
+    file_layer, problems = config.read_config_file(config.tabby_root() / "config.toml")
+    layers = [file_layer]
+    for assignment in options.set:
+        try:
+            layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment)))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    if options.model:
+        layers.append(Layer("--model", {"model": {"completion": {"local": {"model_id": options.model}}}}))
+    return tuple(layers), tuple(problems)
+
+
+def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
+    """Logs to stderr, and for a server to a file as well. A disk that takes no file costs one line, no more."""
+    logging.raiseExceptions = False
+    level = getattr(logging, (options.log_level or "warning").upper())
+    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    problem = None
+    if options.log_file or to_file:
+        path = Path(options.log_file).expanduser() if options.log_file else _own_log_file()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(
+                logging.handlers.RotatingFileHandler(
+                    path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=False
+                )
+            )
+        except OSError as error:
+            problem = f"no log file: {path} cannot be written ({error.strerror})"
+    for handler in handlers:
+        handler.setFormatter(form)
+    logging.basicConfig(level=level, handlers=handlers)
+    if level > logging.DEBUG:
+        # pygls logs whole messages, and so the user's code, at INFO.
+        logging.getLogger("pygls").setLevel(logging.WARNING)
+    if problem:
+        logging.getLogger("tabby_lsp").warning("%s", problem)
+
+
+def _own_log_file() -> Path:
+    folder = config.data_folder() / "logs"
+    try:
+        old = sorted(folder.glob("tabby-lsp.*.log*"), key=lambda file: file.stat().st_mtime)
+        for file in old[: -LOG_FILES_KEPT + 1]:
+            file.unlink(missing_ok=True)
+    except OSError:  # another server clears up at the same time, or the folder may not be changed
+        pass
+    return folder / f"tabby-lsp.{os.getpid()}.log"
+
+
+# --- commands
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if sys.stdin.isatty():
+        print(
+            "tabby-lsp speaks the Language Server Protocol on stdin and stdout: an editor starts it.\n"
+            "In a terminal, try `tabby-lsp demo`, `tabby-lsp doctor` or `tabby-lsp --help`.",
+            file=sys.stderr,
+        )
+    wire = machine.take_stdout()
+    layers, problems = _layers(options)
+    _start_logging(options, to_file=True)
+    from tabby_lsp.lsp.handlers import create_server, serve
+
+    return asyncio.run(serve(create_server(layers, problems), 0, wire))
+
+
+def _complete(options: argparse.Namespace) -> int:
+    _start_logging(options, to_file=False)
+    layers, problems = _layers(options)
+    settings, more = config.merge(layers)
+    for problem in (*problems, *more):
+        print(f"tabby-lsp: {problem}", file=sys.stderr)
+    context, start = _context(options)
+    completion = settings.completion
+    sampling = Sampling(
+        completion.max_decoding_tokens if options.max_tokens is None else options.max_tokens,
+        completion.temperature if options.temperature is None else options.temperature,
+        completion.seed if options.seed is None else options.seed,
+    )
+    if sampling.max_tokens < 1 or sampling.temperature < 0 or sampling.seed < 0:
+        raise UsageError("--max-tokens must be at least 1, --temperature and --seed at least 0.")
+    try:
+        answer = asyncio.run(_complete_once(settings, context, sampling, start, options.show_prompt))
+    except EngineUnusable as error:
+        print(f"tabby-lsp: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        return 0
+    if options.show_prompt:
+        print(answer["prompt"], file=sys.stderr)
+    print(answer["text"])
+    return 0
+
+
+class EngineUnusable(Exception):
+    """There is no completion to be had here; the text says why."""
+
+
+async def _complete_once(
+    settings: config.Settings, context: CompletionContext, sampling: Sampling, start: tuple[int, int], show: bool
+) -> dict[str, Any]:
+    """One completion through the engine process, as the server would make it."""
+    from tabby_lsp.engine.client import Engine, EngineError
+    from tabby_lsp.models.registry import ModelNotFound, engine_settings
+
+    try:
+        engine = Engine(engine_settings(settings))
+    except ModelNotFound as error:
+        raise EngineUnusable(str(error)) from None
+    engine.start()
+    try:
+        info = await engine.ready()
+        done = await engine.generate("", context, sampling, show_prompt=show).result
+    except EngineError as error:
+        raise EngineUnusable(str(error)) from None
+    finally:
+        await engine.close()
+    for note in info.notes:
+        print(f"tabby-lsp: {note}", file=sys.stderr)
+    line, column = start
+    candidate = done.candidates[0]
+    answer: dict[str, Any] = {
+        "text": done.text,
+        "range": {"start": [line, column], "end": [line, column + done.replace]},
+        "model": done.model,
+        "family": info.family,
+        "layout": done.layout,
+        "tokens": {"evaluated": done.evaluated, "reused": done.reused, "generated": done.generated},
+        "stop": candidate.stop,
+        "probabilities": list(candidate.probabilities),
+        "milliseconds": {
+            "queue": done.timing.queue,
+            "prompt": done.timing.prompt,
+            "prefill": done.timing.prefill,
+            "decode": done.timing.decode,
+            "filters": done.timing.filters,
+        },
+    }
+    if show:
+        answer["prompt"] = done.prompt
+    return answer
+
+
+def _context(options: argparse.Namespace) -> tuple[CompletionContext, tuple[int, int]]:
+    """What surrounds the place that the options name, and that place, line and column from 1."""
+    return _context_of_file(options) if options.place else _context_of_stdin(options)
+
+
+def _context_of_file(options: argparse.Namespace) -> tuple[CompletionContext, tuple[int, int]]:
+    from tabby_lsp.completion.context import surround
+    from tabby_lsp.languages import language_of_path
+    from tabby_lsp.text import content_length, split_lines
+
+    name, line, column = _parse_place(options.place)
+    path = Path(name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}.") from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        print(f"tabby-lsp: {name} is not UTF-8 (byte {error.start}); what is not is shown as �.", file=sys.stderr)
+        text = data.decode("utf-8", "replace")
+    lines = split_lines(text)
+    if line > len(lines):
+        raise UsageError(f"{name} has {len(lines)} lines: there is no line {line}.")
+    length = content_length(lines[line - 1])
+    column = length + 1 if column is None else column
+    if column > length + 1:
+        raise UsageError(f"Line {line} of {name} has {length} characters: there is no column {column}.")
+    prefix, line_suffix, suffix, first_line = surround(lines, line - 1, column - 1)
+    context = CompletionContext(
+        prefix=prefix,
+        line_suffix=line_suffix,
+        suffix=suffix,
+        first_line=first_line,
+        path=path.name,
+        language=options.language or language_of_path(name),
+    )
+    return context, (line, column)
+
+
+def _parse_place(place: str) -> tuple[str, int, int | None]:
+    match = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
+    if match is None or 0 in (int(match[2]), int(match[3] or 1)):
+        raise UsageError(f"{place!r} is not of the form FILE:LINE:COL, with numbers from 1.")
+    return match[1], int(match[2]), int(match[3]) if match[3] else None
+
+
+def _context_of_stdin(options: argparse.Namespace) -> tuple[CompletionContext, tuple[int, int]]:
+    try:
+        given = json.loads(sys.stdin.buffer.read())
+        snippets = tuple(Snippet(str(each["path"]), str(each["text"])) for each in given.get("snippets", ()))
+        prefix, after = given["prefix"], given.get("suffix", "")
+        if not isinstance(prefix, str) or not isinstance(after, str):
+            raise TypeError("prefix and suffix must be strings")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f'stdin must hold a JSON object like {{"prefix": "x = ", "suffix": "\\n"}} ({error!r}).'
+        ) from None
+    prefix, after = (text.replace("\r\n", "\n").replace("\r", "\n") for text in (prefix, after))
+    line_suffix, newline, below = after.partition("\n")
+    context = CompletionContext(
+        prefix=prefix,
+        line_suffix=line_suffix,
+        suffix=newline + below,
+        path=str(given.get("path", "")),
+        language=options.language or "",
+        snippets=snippets,
+    )
+    last = prefix.rpartition("\n")[2]
+    return context, (prefix.count("\n") + 1, len(last) + 1)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    _start_logging(options, to_file=False)
+    from tabby_lsp.doctor import examine
+
+    layers, problems = _layers(options)
+    return asyncio.run(examine(layers, problems))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _start_logging(options, to_file=False)
+    from tabby_lsp.lsp.demo import DemoError, run
+
+    arguments = ["--model", options.model] if options.model else []
+    for assignment in options.set:
+        arguments += ["--set", assignment]
+    try:
+        asyncio.run(run(options.file, options.lines, arguments, print))
+    except DemoError as error:
+        print(f"tabby-lsp: {error}", file=sys.stderr)
+        return 1
+    return 0
