@@ -75,6 +75,7 @@ class Engine:
         self._supervisor: asyncio.Task[None] | None = None
         self._deaths: list[float] = []
         self._last_words = ""
+        self._changed = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -88,7 +89,7 @@ class Engine:
         while self.state.info is None:
             if self.state.phase in ("failed", "closed"):
                 raise EngineError(self.state.reason)
-            await asyncio.sleep(0.005)
+            await self._changed.wait()
         return self.state.info
 
     def generate(
@@ -148,11 +149,16 @@ class Engine:
     def _set_state(self, state: EngineState) -> None:
         if state != self.state:
             self.state = state
+            self._changed.set()
+            self._changed.clear()
             self._on_state(state)
 
     async def _supervise(self) -> None:
         while self.state.phase not in ("failed", "closed"):
-            await self._run_once()
+            try:
+                await self._run_once()
+            except OSError as error:
+                self._set_state(EngineState("failed", reason=f"The engine process cannot be started: {error}."))
             if self.state.phase in ("failed", "closed"):
                 return
             pause = self._count_death()
@@ -183,8 +189,11 @@ class Engine:
     async def _relay_errors(self, process: asyncio.subprocess.Process) -> None:
         """The engine's stderr goes to the log; its last line may say why it died."""
         assert process.stderr is not None
-        with contextlib.suppress(ValueError, ConnectionError):  # a line longer than the reader's buffer
-            async for line in process.stderr:
+        rest = b""
+        while data := await process.stderr.read(4096):  # not by lines: one without an end must not block the engine
+            *lines, rest = (rest + data).split(b"\n")
+            rest = rest[-4096:]
+            for line in lines:
                 text = line.decode("utf-8", "replace").rstrip()
                 if text:
                     self._last_words = text

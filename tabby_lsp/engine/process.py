@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tabby_lsp import machine
 from tabby_lsp.completion.pipeline import complete
@@ -20,6 +21,10 @@ from tabby_lsp.completion.prompt import Layout, choose_layout
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, from_json, to_json
 from tabby_lsp.engine import wire
 from tabby_lsp.engine.scheduler import Job, Scheduler
+
+if TYPE_CHECKING:
+    from tabby_lsp.engine.decode import ModelWriter
+    from tabby_lsp.engine.model import Model
 
 log = logging.getLogger("tabby_lsp.engine")
 
@@ -88,7 +93,7 @@ def _listen(scheduler: Scheduler, pipe: Pipe) -> None:
     os._exit(0)
 
 
-def _progress(pipe: Pipe) -> Any:
+def _progress(pipe: Pipe) -> Callable[[float], bool]:
     last = 0
 
     def report(share: float) -> bool:
@@ -109,7 +114,7 @@ def _refuse(scheduler: Scheduler, pipe: Pipe, reason: str) -> None:
         scheduler.done()
 
 
-def _describe(model: Any, layout: Layout, settings: EngineSettings) -> ModelInfo:
+def _describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInfo:
     fitting = int(model.prefill_rate * FIRST_PROMPT_SECONDS) // PROMPT_STEP * PROMPT_STEP
     wanted = settings.max_prompt_tokens or max(SMALLEST_PROMPT, fitting)
     return ModelInfo(
@@ -131,7 +136,7 @@ def _describe(model: Any, layout: Layout, settings: EngineSettings) -> ModelInfo
 
 
 def _work(
-    scheduler: Scheduler, pipe: Pipe, writer: Any, layout: Layout, settings: EngineSettings, info: ModelInfo
+    scheduler: Scheduler, pipe: Pipe, writer: ModelWriter, layout: Layout, settings: EngineSettings, info: ModelInfo
 ) -> None:
     """Does one job."""
     from tabby_lsp.engine.loading import ModelError
@@ -152,7 +157,7 @@ def _work(
 
 
 def _complete(
-    job: Job, pipe: Pipe, writer: Any, layout: Layout, settings: EngineSettings, info: ModelInfo
+    job: Job, pipe: Pipe, writer: ModelWriter, layout: Layout, settings: EngineSettings, info: ModelInfo
 ) -> dict[str, Any]:
     message = job.message
     sampling = from_json(Sampling, message["sampling"])
