@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", parents=[_suppressed(common)], help="what works here, and what does not")
     demo = commands.add_parser("demo", parents=[_suppressed(common)], help="watch the server complete a real file")
     demo.add_argument("file", nargs="?", metavar="FILE", help="a source file of yours (it is only read)")
-    demo.add_argument("--lines", type=int, default=4, metavar="N", help="how many of its lines are typed")
+    demo.add_argument("--lines", type=int, default=3, metavar="N", help="how many of its lines are typed")
     return parser
 
 

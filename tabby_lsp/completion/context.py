@@ -28,9 +28,9 @@ def surround(lines: Sequence[str], line: int, column: int) -> tuple[str, str, st
     return prefix, after[:SUFFIX_CHARACTERS], _below(lines, line, current[len(content) :]), first_line
 
 
-def anchored(first_line: int, line: int) -> int:
-    """The next line, from `first_line` on, at which a window may begin; the cursor's own if there is none."""
-    return min(line, -(-first_line // ANCHOR_LINES) * ANCHOR_LINES)
+def anchored(first_line: int, line: int, step: int = ANCHOR_LINES) -> int:
+    """The next line, from `first_line` on, at which a window may begin; `line` if there is none before it."""
+    return min(line, -(-first_line // step) * step)
 
 
 def _above(lines: Sequence[str], line: int, before: str) -> tuple[str, int]:

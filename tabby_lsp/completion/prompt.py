@@ -8,13 +8,14 @@ a control token. Does not know models: a `Vocabulary` turns text into tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from string import Formatter
 from typing import Protocol
 
 from tabby_lsp.completion.context import anchored
-from tabby_lsp.completion.fim import PREFIX_ONLY, Family, recognise
+from tabby_lsp.completion.fim import Family, recognise
 from tabby_lsp.data import CompletionContext, Snippet
 from tabby_lsp.languages import language
 
@@ -23,9 +24,12 @@ from tabby_lsp.languages import language
 SUFFIX_SHARE = 0.25
 # Text of other files gets at most this share.
 SNIPPET_SHARE = 0.5
-# The room that a short prefix leaves to the suffix is counted in steps of this many tokens, so that the suffix
-# does not change, and need not be read again, at every key.
-ROOM_STEP = 256
+# Typing must not move what is cut: that would have the model read everything anew. So the cursor's line counts as if
+# it had the next multiple of this many tokens, and the text above it for how much room it leaves to the suffix.
+LINE_STEP, ROOM_STEP = 64, 256
+# A window begins at a multiple of this many lines for every so many tokens of the budget, rounded down to a power of
+# two: about a quarter of the window.
+TOKENS_PER_ANCHOR_LINE, LARGEST_ANCHOR = 48, 6
 
 
 class Vocabulary(Protocol):
@@ -39,7 +43,7 @@ class Vocabulary(Protocol):
 
     @property
     def bos(self) -> int | None:
-        """The token that begins every prompt, if the vocabulary asks for one or has one."""
+        """The token that begins every prompt, if there is one."""
 
     @property
     def adds_bos(self) -> bool: ...
@@ -47,31 +51,80 @@ class Vocabulary(Protocol):
     def token(self, text: str) -> int | None:
         """The token with exactly this text."""
 
+    def controls(self) -> Mapping[str, int]:
+        """The tokens that no text must turn into, by their texts."""
+
     def tokenize(self, text: str) -> list[int]:
-        """Text as tokens. Texts of user-defined tokens may still be found in it: see `plain`."""
-
-    def tokenize_template(self, text: str) -> list[int]:
-        """Trusted text as tokens, the texts of control tokens among them."""
-
-    def count(self, text: str) -> int:
-        """Number of tokens of a line; may remember the answer."""
+        """Text as tokens. Controls that the model file calls "user defined" are found in it: see `PlainText`."""
 
     def is_end(self, token: int) -> bool:
         """Whether the vocabulary itself says that generation ends at this token."""
 
 
+class PlainText:
+    """Text to tokens, none of which is a control token.
+
+    A tokenizer asked not to parse control tokens still finds those that a model file marks as "user defined"
+    (CodeQwen's `<fim_*>`, Qwen's `<tool_call>`). Where that happened the text is cut inside each of their texts.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, controls: Mapping[str, int]) -> None:
+        self._vocabulary = vocabulary
+        self._ids = frozenset(controls.values())
+        # SentencePiece writes a blank as "▁": in text the token `▁<PRE>` is " <PRE>".
+        self._texts = sorted({text.lstrip("▁") for text in controls} - {""})
+        self.count = lru_cache(maxsize=20_000)(self._count)
+
+    def tokens(self, text: str) -> list[int]:
+        if not text:
+            return []
+        tokens = self._vocabulary.tokenize(text)
+        if self._ids.isdisjoint(tokens):
+            return tokens
+        found = [each for each in self._texts if len(each) > 1 and each in text]
+        inside = "|".join(f"(?<={re.escape(each[0])})(?={re.escape(each[1:])})" for each in found)
+        pieces = re.split(inside, text) if inside else [text]
+        tokens = [token for piece in pieces for token in self._vocabulary.tokenize(piece)]
+        # A control token of a single character has no inside: it is left out.
+        return [token for token in tokens if token not in self._ids]
+
+    def _count(self, line: str) -> int:
+        return len(self.tokens(line))
+
+    def count_lines(self, text: str) -> int:
+        return sum(map(self.count, split_lines(text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control token of a template."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a template for text: prefix, suffix, path, repository, language, code or all snippets."""
+
+    name: str
+
+
+Template = tuple[Control | Slot | str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A family settled for one model: its control tokens as ids, its templates chosen."""
+    """A family settled for one model: its templates with the model's own tokens."""
 
     family: Family
     name: str  # prefix-first or suffix-first, or "template" for a user's own
-    controls: Mapping[str, int]
+    plain: PlainText = field(compare=False)
     stop_tokens: frozenset[int]
     bos: tuple[int, ...]
-    body: str
-    snippet: str = ""
-    repository_body: str = ""
+    body: Template
+    snippet: Template = ()
+    repository_body: Template = ()  # empty: pieces of other files become comments before the prefix
     notes: tuple[str, ...] = ()
 
 
@@ -83,66 +136,139 @@ class Prompt:
     prefix: str  # what of the context's prefix is in it
 
 
+# --- choosing a layout
+
+
 def choose_layout(vocabulary: Vocabulary, wanted: str = "auto", template: str = "") -> Layout:
     """The layout for a model. `template`, if any, takes the place of the family's own (raises ValueError)."""
-    if template:
-        return _user_layout(vocabulary, template)
     family = recognise(vocabulary.name, vocabulary.architecture, vocabulary.token)
+    roles = {role: _first_known(vocabulary, texts) for role, texts in family.tokens.items()}
+    stops = [vocabulary.token(text) for text in family.stop] + [control.id for control in roles.values()]
+    controls = {**vocabulary.controls(), **{control.text: control.id for control in roles.values()}}
+    controls |= {text: token for text, token in zip(family.stop, stops, strict=False) if token is not None}
+    bos = vocabulary.adds_bos if family.bos is None or template else family.bos
+    first = (vocabulary.bos,) if bos and vocabulary.bos is not None else ()
+    plain = PlainText(vocabulary, controls)
+    if template:
+        body = _compile_users(template, controls)
+        stops += [piece.id for piece in body if isinstance(piece, Control)]
+        return Layout(family, "template", plain, _known(stops), first, body)
     name, notes = next(iter(family.body)), list(family.notes)
     if wanted in family.body:
         name = wanted
     elif wanted != "auto":
         notes.append(f"The model ({family.name}) was not trained {wanted}: it is asked {name}.")
-    controls = {role: _first_token(vocabulary, texts) for role, texts in family.tokens.items()}
-    stops = {vocabulary.token(text) for text in family.stop} | set(controls.values())
-    bos = vocabulary.adds_bos if family.bos is None else family.bos
-    form = family.repository
-    has_form = form is not None and name in form.body
+    form = family.repository if family.repository and name in family.repository.body else None
     return Layout(
         family,
         name,
-        controls,
-        frozenset(each for each in stops if each is not None),
-        (vocabulary.bos,) if bos and vocabulary.bos is not None else (),
-        family.body[name],
-        form.snippet if form and has_form else "",
-        form.body[name] if form and has_form else "",
+        plain,
+        _known(stops),
+        first,
+        _compile(family.body[name], roles),
+        _compile(form.snippet, roles) if form else (),
+        _compile(form.body[name], roles) if form else (),
         tuple(notes),
     )
 
 
-def _first_token(vocabulary: Vocabulary, texts: Iterable[str]) -> int:
-    return next(token for token in map(vocabulary.token, texts) if token is not None)
+def _first_known(vocabulary: Vocabulary, texts: Iterable[str]) -> Control:
+    known = ((vocabulary.token(text), text) for text in texts)
+    return next(Control(token, text) for token, text in known if token is not None)
 
 
-def _user_layout(vocabulary: Vocabulary, template: str) -> Layout:
-    fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    if sorted(set(fields)) not in (["prefix"], ["prefix", "suffix"]) or len(fields) != len(set(fields)):
-        raise ValueError(
-            f"prompt_template {template!r} must hold {{prefix}} once, {{suffix}} at most once, and no other field"
-        )
-    bos = (vocabulary.bos,) if vocabulary.adds_bos and vocabulary.bos is not None else ()
-    return Layout(PREFIX_ONLY, "template", {}, frozenset(), bos, template)
+def _known(tokens: Iterable[int | None]) -> frozenset[int]:
+    return frozenset(token for token in tokens if token is not None)
+
+
+def _compile(template: str, roles: Mapping[str, Control]) -> Template:
+    pieces: list[Control | Slot | str] = []
+    for literal, name, _, _ in Formatter().parse(template):
+        if literal:
+            pieces.append(literal)
+        if name is not None:
+            pieces.append(roles[name] if name.isupper() else Slot(name))
+    return tuple(pieces)
+
+
+def _compile_users(template: str, controls: Mapping[str, int]) -> Template:
+    """A template of the settings: texts of control tokens in it are control tokens. Raises ValueError."""
+    advice = f"prompt_template {template!r} must hold {{prefix}} once, {{suffix}} at most once, and no other field"
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{advice} ({error})") from None
+    names = [name for _, name, _, _ in parsed if name is not None]
+    plainly = all(not form and not conversion for _, name, form, conversion in parsed if name is not None)
+    if not plainly or "prefix" not in names or len(names) != len(set(names)) or set(names) - {"prefix", "suffix"}:
+        raise ValueError(advice)
+    pieces: list[Control | Slot | str] = []
+    for literal, name, _, _ in parsed:
+        pieces += _find_controls(literal, controls)
+        if name is not None:
+            pieces.append(Slot(name))
+    return tuple(pieces)
+
+
+def _find_controls(text: str, controls: Mapping[str, int]) -> Iterator[Control | str]:
+    """A text cut into control tokens and what lies between them."""
+    forms = {
+        form: control for control in controls for form in (control.lstrip("▁"), control.replace("▁", " "), control)
+    }
+    forms.pop("", None)
+    longest_first = sorted((form for form in forms if form in text), key=len, reverse=True)
+    pattern = "(" + "|".join(map(re.escape, longest_first)) + ")"
+    for piece in re.split(pattern, text) if longest_first else [text]:
+        if piece in forms:
+            yield Control(controls[forms[piece]], forms[piece])
+        elif piece:
+            yield piece
+
+
+# --- filling it
 
 
 def build(layout: Layout, vocabulary: Vocabulary, context: CompletionContext, budget: int) -> Prompt:
     """The prompt for a context, of at most `budget` tokens. `budget` must hold the template itself."""
-    snippets = _fitting_snippets(layout, vocabulary, context, int(budget * SNIPPET_SHARE))
-    template = layout.repository_body if layout.repository_body and snippets else layout.body
-    with_suffix = "{suffix}" in template
-    after = suffix_text(context) if with_suffix else ""
-    comments = "" if layout.repository_body else snippets
-    empty = _fill(layout, vocabulary, template, context, "", "", snippets, comments)
-    room = max(1, budget - len(empty[0]))
-    prefix_need = _count_lines(vocabulary, context.prefix)
-    shared = max(int(room * SUFFIX_SHARE), room - -(-prefix_need // ROOM_STEP) * ROOM_STEP) if with_suffix else 0
-    suffix = head_of(after, shared, vocabulary)
-    prefix = tail_of(context.prefix, room - _count_lines(vocabulary, suffix), context.first_line, vocabulary)
-    tokens, text = _fill(layout, vocabulary, template, context, prefix, suffix, snippets, comments)
-    while len(tokens) > budget and prefix:  # joined text can cost a few tokens more than its lines did
-        prefix = prefix[max(1, (len(tokens) - budget) * 2) :]
-        tokens, text = _fill(layout, vocabulary, template, context, prefix, suffix, snippets, comments)
+    snippets = _fitting_snippets(layout, context, int(budget * SNIPPET_SHARE))
+    above, newline, line = context.prefix.rpartition("\n")
+    prefix = context.prefix
+    suffix = suffix_text(context)
+    tokens, text = _fill(layout, context, "", "", snippets)
+    room = budget - len(tokens)
+    if room > 0:
+        prefix, suffix = _fit(layout, context, above + newline, line, suffix, room, anchor_step(budget))
+    tokens, text = _fill(layout, context, prefix, suffix, snippets)
+    while len(tokens) > budget and (prefix or suffix or snippets):
+        # Texts that are joined can cost a few tokens more than they did apart.
+        if "\n" in prefix:
+            prefix = prefix.partition("\n")[2]
+        elif suffix:
+            suffix = suffix[: len(suffix) // 2] if "\n" not in suffix[1:] else suffix[: suffix.rindex("\n", 1)]
+        elif snippets:
+            snippets = snippets[:-1]
+        else:
+            prefix = prefix[len(prefix) // 8 + 1 :]
+        tokens, text = _fill(layout, context, prefix, suffix, snippets)
     return Prompt(tuple(tokens), text, layout.name, prefix)
+
+
+def _fit(
+    layout: Layout, context: CompletionContext, above: str, line: str, suffix: str, room: int, step: int
+) -> tuple[str, str]:
+    """What of prefix and suffix goes into `room` tokens. Stays the same while one types on the cursor's line."""
+    plain = layout.plain
+    has_suffix = Slot("suffix") in layout.body
+    line_step = max(1, min(LINE_STEP, room // 8))
+    line_cost = plain.count(line) if len(line) < 8 * room else 2 * room
+    reserved = -(-max(1, line_cost) // line_step) * line_step
+    above_steps = -(-plain.count_lines(above) // ROOM_STEP) * ROOM_STEP
+    shared = max(int(room * SUFFIX_SHARE), room - reserved - above_steps) if has_suffix else 0
+    suffix = head_of(suffix, shared, plain)
+    room -= plain.count_lines(suffix)
+    if line_cost > room:
+        return _tail_of_line(line, room, plain), suffix
+    return tail_of(above, room - reserved, context.first_line, step, plain) + line, suffix
 
 
 def suffix_text(context: CompletionContext) -> str:
@@ -159,39 +285,39 @@ def is_closing(line_suffix: str) -> bool:
     return not re.search(r"[^\s)\]}>\"'`;,:]", line_suffix)
 
 
-def tail_of(text: str, budget: int, first_line: int, vocabulary: Vocabulary) -> str:
-    """The end of a text, in whole lines, of at most about `budget` tokens; begins at an anchor line if cut.
+def anchor_step(budget: int) -> int:
+    """Lines between two places at which a window of so many tokens may begin."""
+    return int(1 << max(0, min(LARGEST_ANCHOR, (budget // TOKENS_PER_ANCHOR_LINE).bit_length() - 1)))
 
-    `first_line` is the document's number of the text's first line. A last line that is too long by itself is
-    cut in its middle: the cursor stands at its end.
+
+def tail_of(text: str, budget: int, first_line: int, step: int, plain: PlainText) -> str:
+    """The end of a text of whole lines, of at most `budget` tokens; begins at an anchor line if it is cut.
+
+    `first_line` is the document's number of the text's first line.
     """
     lines = split_lines(text)
-    if not text.endswith("\n") and lines:
-        last_cost = vocabulary.count(lines[-1]) if len(lines[-1]) < 4 * budget else budget + 1
-        if last_cost > budget:
-            return _tail_of_line(lines[-1], budget, vocabulary)
-    start, used = len(lines), 0
-    while start > 0 and used + vocabulary.count(lines[start - 1]) <= budget:
+    start = len(lines)
+    while start > 0 and plain.count(lines[start - 1]) <= budget:
         start -= 1
-        used += vocabulary.count(lines[start])
-    if start == 0:
-        return text
-    last = len(lines) - (not text.endswith("\n"))
-    return "".join(lines[anchored(first_line + start, first_line + last) - first_line :])
+        budget -= plain.count(lines[start])
+    if start > 0:
+        start = anchored(first_line + start, first_line + len(lines), step) - first_line
+    return "".join(lines[start:])
 
 
-def _tail_of_line(line: str, budget: int, vocabulary: Vocabulary) -> str:
-    line = line[-8 * budget :]
-    while line and vocabulary.count(line) > budget:
+def _tail_of_line(line: str, budget: int, plain: PlainText) -> str:
+    """The end of a line that is too long as a whole: the cursor stands behind it."""
+    line = line[-8 * budget :] if budget > 0 else ""
+    while line and len(plain.tokens(line)) > budget:
         line = line[len(line) // 8 + 1 :]
     return line
 
 
-def head_of(text: str, budget: int, vocabulary: Vocabulary) -> str:
-    """The beginning of a text, in whole lines, of at most about `budget` tokens."""
+def head_of(text: str, budget: int, plain: PlainText) -> str:
+    """The beginning of a text, in whole lines, of at most `budget` tokens."""
     taken: list[str] = []
     for line in split_lines(text):
-        cost = vocabulary.count(line) if len(line) < 8 * budget else budget + 1
+        cost = plain.count(line) if len(line) < 8 * budget else budget + 1
         if cost > budget:
             break
         budget -= cost
@@ -199,32 +325,38 @@ def head_of(text: str, budget: int, vocabulary: Vocabulary) -> str:
     return "".join(taken)
 
 
-def _count_lines(vocabulary: Vocabulary, text: str) -> int:
-    return sum(map(vocabulary.count, split_lines(text)))
-
-
 def split_lines(text: str) -> list[str]:
     """The lines with their "\\n"; nothing else ends a line here, whatever `str.splitlines` thinks of form feeds."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _fitting_snippets(
-    layout: Layout, vocabulary: Vocabulary, context: CompletionContext, budget: int
-) -> str | Sequence[Snippet]:
-    """The snippets that fit, in their order; as comments, in one text, where the family has no form for them."""
+def _fitting_snippets(layout: Layout, context: CompletionContext, budget: int) -> tuple[Snippet, ...]:
+    """The pieces of other files that fit, each whole, in their order."""
     taken: list[Snippet] = []
     for snippet in context.snippets:
-        cost = _count_lines(vocabulary, snippet.text) + vocabulary.count(snippet.path) + 4
+        cost = len(_tokens(layout, _with_snippets(layout, context, (snippet,))))
         if cost <= budget:
             budget -= cost
             taken.append(snippet)
-    if layout.repository_body:
-        return taken
-    return as_comments(taken, language(context.language).comment)
+    return tuple(taken)
+
+
+def _with_snippets(
+    layout: Layout, context: CompletionContext, snippets: Sequence[Snippet]
+) -> list[Control | Slot | str]:
+    if not layout.repository_body:
+        return [as_comments(snippets, language(context.language).comment)]
+    pieces: list[Control | Slot | str] = []
+    for each in snippets:
+        pieces += _render(layout.snippet, {"path": each.path, "code": each.text})
+    return pieces
 
 
 def as_comments(snippets: Sequence[Snippet], marker: str) -> str:
-    """Snippets as line comments, for models that know no form for other files; nothing without a marker."""
+    """Snippets as line comments, for models that know no form for other files; nothing without a marker.
+
+    Split at everything that any language takes for the end of a line: no text must fall out of its comment.
+    """
     if not marker:
         return ""
     blocks = [
@@ -235,71 +367,39 @@ def as_comments(snippets: Sequence[Snippet], marker: str) -> str:
 
 
 def _fill(
-    layout: Layout,
-    vocabulary: Vocabulary,
-    template: str,
-    context: CompletionContext,
-    prefix: str,
-    suffix: str,
-    snippets: str | Sequence[Snippet],
-    comments: str | Sequence[Snippet],
+    layout: Layout, context: CompletionContext, prefix: str, suffix: str, snippets: Sequence[Snippet]
 ) -> tuple[list[int], str]:
-    """Tokens and readable text of a template. Text between two control tokens is tokenised in one piece."""
+    """Tokens and readable text of the whole prompt."""
+    body = layout.repository_body if layout.repository_body and snippets else layout.body
+    others = _with_snippets(layout, context, snippets)
+    if not layout.repository_body:
+        prefix = "".join(map(str, others)) + prefix
     values = {
-        "prefix": (comments if isinstance(comments, str) else "") + prefix,
+        "prefix": prefix,
         "suffix": suffix,
         "path": context.path,
         "repository": context.repository or "repository",
         "language": language(context.language).name,
     }
-    tokens, shown = list(layout.bos), []
+    pieces: list[Control | Slot | str] = []
+    for piece in body:
+        pieces += others if piece == Slot("snippets") else _render((piece,), values)
+    shown = "".join(piece if isinstance(piece, str) else piece.text for piece in pieces if not isinstance(piece, Slot))
+    return [*layout.bos, *_tokens(layout, pieces)], shown
+
+
+def _render(template: Template, values: Mapping[str, str]) -> list[Control | Slot | str]:
+    return [values[piece.name] if isinstance(piece, Slot) else piece for piece in template]
+
+
+def _tokens(layout: Layout, pieces: Iterable[Control | Slot | str]) -> list[int]:
+    """Text between two control tokens is tokenised as one."""
+    tokens: list[int] = []
     run = ""
-    for literal, name in _expand(layout, template, snippets):
-        if layout.name == "template" and literal:
-            tokens += plain(vocabulary, layout, run) + vocabulary.tokenize_template(literal)
+    for piece in pieces:
+        if isinstance(piece, Control):
+            tokens += [*layout.plain.tokens(run), piece.id]
             run = ""
-            shown.append(literal)
-            literal = ""
-        if name is not None and name.isupper():
-            tokens += [*plain(vocabulary, layout, run + literal), layout.controls[name]]
-            run = ""
-            shown.append(literal + layout.family.tokens[name][0])
-        else:
-            value = "" if name is None else values.get(name, name[1:])
-            run += literal + value
-            shown.append(literal + value)
-    return tokens + plain(vocabulary, layout, run), "".join(shown)
-
-
-def _expand(layout: Layout, template: str, snippets: str | Sequence[Snippet]) -> Iterable[tuple[str, str | None]]:
-    """The template's `(literal, field)` pairs, with `{snippets}` replaced by each snippet's own pairs.
-
-    Text that belongs to a snippet is passed as a field that begins with "=".
-    """
-    for literal, name, _, _ in Formatter().parse(template):
-        if name != "snippets":
-            yield literal, name
-            continue
-        yield literal, "="
-        for each in snippets if not isinstance(snippets, str) else ():
-            for inner, inner_name, _, _ in Formatter().parse(layout.snippet):
-                own = {"path": "=" + each.path, "code": "=" + each.text}
-                yield inner, own.get(inner_name or "", inner_name)
-
-
-def plain(vocabulary: Vocabulary, layout: Layout, text: str) -> list[int]:
-    """Text as tokens, none of which is one of the layout's control tokens.
-
-    A tokenizer asked not to parse control tokens still finds those that a model file marks as "user defined"
-    (CodeQwen's `<fim_*>` are). Where that happened the text is cut inside each control text.
-    """
-    if not text:
-        return []
-    tokens = vocabulary.tokenize(text)
-    controls = layout.stop_tokens | set(layout.controls.values())
-    if controls.isdisjoint(tokens):
-        return tokens
-    texts = [each.lstrip("▁") for texts in layout.family.tokens.values() for each in texts]
-    texts += [each.lstrip("▁") for each in layout.family.stop]
-    inside = "|".join(f"(?<={re.escape(each[0])})(?={re.escape(each[1:])})" for each in texts if len(each) > 1)
-    return [token for piece in re.split(inside, text) for token in vocabulary.tokenize(piece)]
+        elif isinstance(piece, str):
+            run += piece
+    return tokens + layout.plain.tokens(run)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
+import re
 
 import llama_cpp
+
+_LIKE_A_CONTROL = re.compile(r"▁?(<.+>|\[.+\])", re.DOTALL)
 
 
 class Vocab:
@@ -20,37 +22,35 @@ class Vocab:
         bos = llama_cpp.llama_vocab_bos(handle)
         self.bos: int | None = bos if bos >= 0 else None
         self._piece_buffer = ctypes.create_string_buffer(1024)
-        self._by_text: dict[str, int] | None = None
-        self.count = lru_cache(maxsize=20_000)(self._count)
+        self._by_text = {self._text(token): token for token in range(self.size)}
 
     def token(self, text: str) -> int | None:
-        if self._by_text is None:
-            texts = map(self._text, range(self.size))
-            self._by_text = {each: token for token, each in enumerate(texts)}
         return self._by_text.get(text)
+
+    def controls(self) -> dict[str, int]:
+        """Control tokens, and "user defined" ones that look like them. The others of these are runs of blanks."""
+        found = {}
+        for text, token in self._by_text.items():
+            attributes = llama_cpp.llama_vocab_get_attr(self._handle, token)
+            if attributes & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL or (
+                attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED and _LIKE_A_CONTROL.fullmatch(text)
+            ):
+                found[text] = token
+        return found
 
     def _text(self, token: int) -> str:
         return (llama_cpp.llama_vocab_get_text(self._handle, token) or b"").decode("utf-8", "replace")
 
     def tokenize(self, text: str) -> list[int]:
-        return self._tokenize(text, False)
-
-    def tokenize_template(self, text: str) -> list[int]:
-        return self._tokenize(text, True)
-
-    def _tokenize(self, text: str, with_controls: bool) -> list[int]:
         data = text.encode("utf-8", "replace")  # a lone surrogate becomes "?": it has no UTF-8 form
         room = len(data) + 8
         buffer = (llama_cpp.llama_token * room)()
-        count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, with_controls)
+        count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, False)
         if count < 0:
             room = -count
             buffer = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, with_controls)
+            count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, False)
         return buffer[:count]
-
-    def _count(self, text: str) -> int:
-        return len(self.tokenize(text))
 
     def is_end(self, token: int) -> bool:
         return bool(llama_cpp.llama_vocab_is_eog(self._handle, token))
