@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MODEL
 from editor import AUTOMATIC, INLINE, INVOKED, MENU, URI, Editor, Json, Refused, gone, only_item, position
 
 # Places where any model of Python says something. Which words they are is the model's business.
@@ -314,6 +315,17 @@ def test_a_model_that_cannot_be_used_is_said_once_and_requests_are_answered(tmp_
         assert editor.inline((0, 4)) is None
         assert editor.inline((0, 3)) is None
         assert len([each for each in editor.shown() if "does not exist" in each]) == 1
+
+
+def test_a_model_without_fim_tokens_completes_from_the_prefix_and_says_so_once(tmp_path: Path) -> None:
+    path = tmp_path / "left-to-right.gguf"
+    path.write_bytes(MODEL.read_bytes().replace(b"<|fim_", b"<|fam_"))
+    with Editor(model=path) as editor:
+        assert editor.start()
+        something(editor)
+        something(editor)
+        assert editor.request("tabby/status", {})["family"] == "none"
+        assert len([each for each in editor.shown() if "no fill-in-the-middle tokens" in each]) == 1
 
 
 def test_an_engine_that_is_killed_costs_one_answer() -> None:

@@ -178,7 +178,7 @@ class TabbyServer(LanguageServer):
         started = time.perf_counter()
         place = document.place(position.line, position.character)
         selected = convert.selected_text(document, place, info)
-        folders = list(self.protocol.workspace.folders)
+        folders = [folder.uri for folder in self.protocol.workspace.folders.values()]
         context = convert.context_at(
             document, place, folders, selected[0] if selected else None, selected[1][1] if selected else 0
         )
