@@ -1,0 +1,280 @@
+"""The trainer's promises about data: how samples are cut and laid out, what is refused, what is listed."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+if sys.version_info < (3, 11):
+    pytest.importorskip("tomli")
+
+from tabby_lsp.models import starter
+from tabby_lsp.models.training import corpus, samples
+from tabby_lsp.models.training import tokenizer as tok
+from tabby_lsp.models.training.corpus import Package, RefusedError, Source
+from tabby_lsp.models.training.samples import Cut, Sampler, cut_middle, fim_ids, open_hole
+
+CODE = '''import os
+
+
+def first(path):
+    """The first line of a file, für alle."""
+    with open(path, "rb") as file:
+        if file.seekable():
+            line = file.readline()
+            return line.decode()
+
+    return None
+
+
+class Empty(Exception):
+    pass
+'''
+TEXTS = [CODE, CODE.rstrip("\n"), "\n\n\n", "x", "    ", "def f(a,\n      b):\n\treturn a\n", CODE * 20]
+WHOLE = 10**6
+
+
+def encode(text: str) -> list[int]:
+    """A torch-free stand-in for the tokenizer: one id for each character, below the control ids."""
+    return [ord(char) % tok.FIRST_CONTROL for char in text]
+
+
+def decode(ids: list[int]) -> str:
+    return "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_prefix_middle_and_suffix_reassemble_the_file(seed: int) -> None:
+    rng = random.Random(seed)
+    for text in TEXTS:
+        cut = cut_middle(text, rng)
+        hole = open_hole(text, cut, WHOLE, WHOLE)
+        assert hole.prefix + hole.middle + hole.suffix == text
+        near = open_hole(text, cut, rng.randrange(60), rng.randrange(60))
+        assert near.middle == hole.middle
+        assert hole.prefix.endswith(near.prefix) and hole.suffix.startswith(near.suffix)
+        assert near.prefix == hole.prefix or hole.prefix[: len(hole.prefix) - len(near.prefix)].endswith("\n")
+
+
+def test_most_middles_end_where_the_line_ends() -> None:
+    rng = random.Random(0)
+    text = CODE * 5
+    cuts = [cut_middle(text, rng) for _ in range(2000)]
+    at_line_end = sum(cut.end == len(text) or text[cut.end] == "\n" for cut in cuts)
+    within_line = sum("\n" not in text[cut.start : cut.end] for cut in cuts)
+    assert 0.75 < at_line_end / len(cuts) < 0.95
+    assert 0.55 < within_line / len(cuts) < 0.95
+
+
+def test_a_block_ends_before_the_indentation_falls() -> None:
+    start = CODE.index("if file")
+    end = samples.block_end(CODE, start, 8)
+    assert CODE[start:end].endswith("return line.decode()")
+    assert samples.block_end(CODE, start, 2) == CODE.index("\n", CODE.index("line ="))
+
+
+def test_layouts_put_the_control_tokens_where_the_server_does() -> None:
+    p, s = [1, 2], [3]
+    assert fim_ids(p, s, suffix_first=False) == [tok.FIM_PREFIX, 1, 2, tok.FIM_SUFFIX, 3, tok.FIM_MIDDLE]
+    assert fim_ids(p, s, suffix_first=True) == [tok.FIM_SUFFIX, 3, tok.FIM_PREFIX, 1, 2, tok.FIM_MIDDLE]
+    head = samples.repository_ids("demo", [("a.py", "A = 1")], "b.py", encode)
+    assert head[0] == tok.REPO_NAME and head.count(tok.FILE_SEP) == 2
+    first, second = (at for at, token in enumerate(head) if token == tok.FILE_SEP)
+    assert decode(head[1:first]) == "demo\n"
+    assert decode(head[first + 1 : second]) == "a.py\nA = 1\n"
+    assert decode(head[second + 1 :]) == "b.py\n"
+
+
+def sampler(seed: int = 3) -> Sampler:
+    sources = [Source("demo", f"demo/{n}.py", CODE.replace("first", f"first_{n}") * 6) for n in range(6)]
+    return Sampler(sources, encode, seed)
+
+
+def test_rows_are_exactly_as_long_as_asked_and_weigh_the_middle() -> None:
+    stream = sampler()
+    for length in (64, 513, 2049):
+        row = stream.row(length)
+        assert len(row.ids) == len(row.weights) == length
+    row = stream.row(4096)
+    seen = Counter(row.ids)
+    assert min(seen[token] for token in (tok.FIM_PREFIX, tok.FIM_SUFFIX, tok.FIM_MIDDLE, tok.END)) > 0
+    for at, token in enumerate(row.ids[:-1]):
+        if token == tok.FIM_MIDDLE:
+            assert row.weights[at] == samples.CONTEXT_WEIGHT and row.weights[at + 1] == 1.0
+
+
+def test_samples_of_a_row_are_the_file_around_the_middle() -> None:
+    stream = sampler()
+    found = 0
+    for _ in range(40):
+        ids = stream.row(1500).ids
+        text = "".join(chr(0xE000 + i - tok.FIRST_CONTROL) if i >= tok.FIRST_CONTROL else chr(i) for i in ids)
+        layout = (tok.FIM_SUFFIX, tok.FIM_PREFIX, tok.FIM_MIDDLE, tok.END)
+        pattern = "([^\ue000-\uf8ff]*)".join(chr(0xE000 + token - tok.FIRST_CONTROL) for token in layout)
+        for s, p, m in re.findall(pattern, text):
+            found += 1
+            assert any(p + m + s in source.text for source in stream._sources)
+    assert found > 50
+
+
+def test_the_same_state_draws_the_same_rows() -> None:
+    one, other = sampler(), sampler()
+    one.row(700)
+    other.rng.setstate(one.rng.getstate())
+    assert one.row(700) == other.row(700)
+
+
+def test_empty_suffixes_and_prefixes_occur() -> None:
+    stream = sampler()
+    ids = [token for _ in range(60) for token in stream.row(1500).ids]
+    pairs = Counter(pairwise(ids))
+    assert pairs[tok.FIM_SUFFIX, tok.FIM_PREFIX] + pairs[tok.FIM_SUFFIX, tok.FIM_MIDDLE] > 0
+    assert pairs[tok.FIM_PREFIX, tok.FIM_SUFFIX] + pairs[tok.FIM_PREFIX, tok.FIM_MIDDLE] > 0
+
+
+def test_a_cut_at_the_ends_of_a_file() -> None:
+    assert open_hole("ab", Cut(0, 2), 0, 0) == samples.Hole("", "ab", "")
+    assert open_hole("ab", Cut(2, 2), WHOLE, WHOLE) == samples.Hole("ab", "", "")
+
+
+@pytest.mark.parametrize(
+    ("expression", "families"),
+    [
+        ("MIT", {"MIT"}),
+        ("Apache-2.0 AND MIT", {"Apache", "MIT"}),
+        ("MIT OR Apache-2.0", {"MIT", "Apache"}),
+        ("LGPL-2.1 OR MIT", {"MIT"}),
+        ("BSD License", {"BSD"}),
+        ("MPL-2.0 AND MIT", set()),
+        ("GPL-3.0-only", set()),
+        ("", set()),
+    ],
+)
+def test_licence_families(expression: str, families: set[str]) -> None:
+    assert corpus.licence_families(expression) == families
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"x = 1\n" * 30 + b"\0", "binary"),
+        ("name = 'für'\n".encode("latin-1") * 30, "not UTF-8"),
+        (b"x\n", "nearly empty"),
+        (b"x = 1  # " + b"y" * 1000, "minified or data"),
+        (b"# Automatically generated, do not edit\n" + b"x = 1\n" * 30, "generated"),
+        (b"x = 1\n" * 60_000, "huge"),
+    ],
+)
+def test_files_that_are_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason):
+        corpus.decode_source(data)
+
+
+def wheel(folder: Path, name: str, licence: str, files: dict[str, bytes]) -> Package:
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Name: {name}\nLicense-Expression: {licence}\n")
+        for path, data in files.items():
+            archive.writestr(path, data)
+    return Package(name, "1.0", "MIT", "train")
+
+
+def test_a_package_with_another_licence_is_named_and_skipped(tmp_path: Path) -> None:
+    code = CODE.encode()
+    cache = tmp_path / "cache"
+    good = wheel(cache, "demo_good", "MIT", {"demo_good/a.py": code, "demo_good/_vendor/b.py": code * 2})
+    bad = wheel(cache, "demo_bad", "GPL-3.0-only", {"demo_bad/a.py": code * 3})
+    copy = b"# a copy\n" + code
+    held = wheel(cache, "demo_held", "MIT", {"demo_held/a.py": copy, "demo_held/b.py": b"\0"})
+    report = corpus.build_corpus(tmp_path, [good, bad, Package(held.name, "1.0", "MIT", "held-out")])
+    assert report["refused"] == ["demo_bad: metadata says 'GPL-3.0-only', the manifest 'MIT'"]
+    assert [source.path for source in corpus.load_split(tmp_path, "train")] == ["demo_good/a.py"]
+    assert corpus.load_split(tmp_path, "held-out") == []
+    assert report["skipped"] == {"duplicate": 1, "binary": 1}
+
+
+def test_the_manifest_names_only_permissive_licences() -> None:
+    packages = corpus.read_manifest()
+    assert all(corpus.licence_families(package.licence) for package in packages)
+    assert len({package.name for package in packages}) == len(packages)
+    assert 3 <= sum(package.split == "held-out" for package in packages) <= 5
+
+
+def test_the_cards_table_is_the_manifest() -> None:
+    card = starter.MODEL.with_name("MODEL_CARD.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S+) \| (\S+) \| (.+?) \| (train|held-out) \|", card, re.MULTILINE)
+    assert rows == [(p.name, p.version, p.licence, p.split) for p in corpus.read_manifest()]
+
+
+def test_the_model_is_shipped_and_small() -> None:
+    assert starter.MODEL.read_bytes()[:4] == b"GGUF"
+    assert starter.MODEL.stat().st_size < 10_000_000
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tok.Tokenizer:
+    pytest.importorskip("tokenizers")
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    rng = random.Random(1)
+    words = ("".join(rng.choices("abcdefghijklmnopqrst", k=9)) for _ in range(12_000))
+    return tok.train_tokenizer([" ".join(words)], path)
+
+
+def test_control_text_in_user_code_is_plain_text(trained: tok.Tokenizer) -> None:
+    for control in tok.CONTROLS:
+        ids = trained.encode(f"x = '{control}'")
+        assert max(ids) < tok.FIRST_CONTROL
+        assert trained.decode(ids) == f"x = '{control}'"
+    assert trained.tokens[tok.FIM_MIDDLE] == "<|fim_middle|>"
+
+
+def test_any_text_survives_the_tokenizer(trained: tok.Tokenizer) -> None:
+    for text in (*TEXTS, "é\u0301 \U0001f40d\r\n\tx", "a  b   "):
+        assert trained.decode(trained.encode(text)) == text
+
+
+def test_interrupted_training_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from tabby_lsp.models.training.model import Config
+    from tabby_lsp.models.training.train import Plan, load_weights, train
+
+    config = Config(layers=1, width=64, heads=1, hidden=64, context=64)
+    plan = Plan(minutes=0.004, batch_tokens=128, short_length=64, compiled=False)
+    train(sampler(), config, plan, tmp_path)
+    before, found = load_weights(tmp_path / "weights.pt")
+    log = tmp_path / "train.jsonl"
+    steps = log.read_text().count("\n")
+    assert found == config and steps > 0
+
+    log.write_text(log.read_text() + f'{{"step": {steps + 1}}}\n{{"st')  # logged after the last checkpoint
+    train(sampler(), config, plan, tmp_path)  # the time is spent: nothing more is trained
+    again, _ = load_weights(tmp_path / "weights.pt")
+    assert all(torch.equal(before[name], again[name]) for name in before)
+    assert log.read_text().count("\n") == steps
+
+    spent = json.loads(log.read_text().splitlines()[-1])["minutes"]
+    train(sampler(), config, replace(plan, minutes=spent + 0.004), tmp_path)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1)) and len(rows) > steps
+
+
+def test_rates_decay_to_zero_and_rows_grow_at_the_end() -> None:
+    pytest.importorskip("torch")
+    from tabby_lsp.models.training.model import Config
+    from tabby_lsp.models.training.train import Plan, rate_factor, row_length
+
+    plan = Plan()
+    factors = [rate_factor(plan, done / 100) for done in range(101)]
+    assert 0 < factors[0] < 1 and factors[50] == 1.0 and factors[100] == 0.0
+    assert factors[61:] == sorted(factors[61:], reverse=True)
+    assert row_length(plan, Config(), 0.5) == plan.short_length
+    assert row_length(plan, Config(), 0.95) == Config().context
