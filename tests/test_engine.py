@@ -462,3 +462,11 @@ async def test_a_cancelled_generation_frees_the_engine_for_the_next() -> None:
         assert completion.generated > 0
     finally:
         await engine.close()
+
+
+async def test_a_llama_cpp_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for a build for another processor or with a library missing."""
+    (tmp_path / "llama_cpp.py").write_text("raise RuntimeError('libllama.so is not here')\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    reason = await state_of(SETTINGS)
+    assert "libllama.so is not here" in reason and "Reinstall llama-cpp-python" in reason

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabby_lsp import machine
 from tabby_lsp.completion.pipeline import complete
@@ -61,18 +61,18 @@ def main() -> None:
     scheduler = Scheduler()
     threading.Thread(target=_listen, args=(scheduler, pipe), daemon=True).start()
     settings = from_json(EngineSettings, first["settings"])
-    # Here, not above: the reader must already notice a closed pipe while llama.cpp is loaded.
-    from tabby_lsp.engine.decode import ModelWriter
-    from tabby_lsp.engine.loading import ModelError
-    from tabby_lsp.engine.model import Model
-
+    try:
+        # Here, not above: the reader must already notice a closed pipe while llama.cpp is loaded.
+        from tabby_lsp.engine.decode import ModelWriter
+        from tabby_lsp.engine.loading import ModelError
+        from tabby_lsp.engine.model import Model
+    except (ImportError, OSError, RuntimeError) as error:
+        _refuse(scheduler, pipe, f"llama.cpp cannot be loaded ({error}). Reinstall llama-cpp-python on this machine.")
     try:
         model = Model(settings, _progress(pipe))
         layout = choose_layout(model.vocab, settings.layout, settings.prompt_template)
     except (ModelError, ValueError) as error:
-        pipe.send(kind="failed", reason=str(error))
         _refuse(scheduler, pipe, str(error))
-        return
     scheduler.abort, scheduler.allow = model.abort, model.allow
     info = _describe(model, layout, settings)
     pipe.send(kind="ready", info=to_json(info))
@@ -107,8 +107,9 @@ def _progress(pipe: Pipe) -> Callable[[float], bool]:
     return report
 
 
-def _refuse(scheduler: Scheduler, pipe: Pipe, reason: str) -> None:
-    """Answers every job with the reason why there is no model, until the pipe closes."""
+def _refuse(scheduler: Scheduler, pipe: Pipe, reason: str) -> NoReturn:
+    """Says why there is no model, and answers every job with that, until the pipe closes."""
+    pipe.send(kind="failed", reason=reason)
     while True:
         pipe.send(kind="error", id=scheduler.take().id, message=reason)
         scheduler.done()
