@@ -151,6 +151,8 @@ def choose_layout(vocabulary: Vocabulary, wanted: str = "auto", template: str = 
     plain = PlainText(vocabulary, controls)
     if template:
         body = _compile_users(template, controls)
+        if body and isinstance(body[0], Control) and body[0].id == vocabulary.bos:
+            first = ()
         stops += [piece.id for piece in body if isinstance(piece, Control)]
         return Layout(family, "template", plain, _known(stops), first, body)
     name, notes = next(iter(family.body)), list(family.notes)
@@ -240,11 +242,12 @@ def build(layout: Layout, vocabulary: Vocabulary, context: CompletionContext, bu
         prefix, suffix = _fit(layout, context, above + newline, line, suffix, room, anchor_step(budget))
     tokens, text = _fill(layout, context, prefix, suffix, snippets)
     while len(tokens) > budget and (prefix or suffix or snippets):
-        # Texts that are joined can cost a few tokens more than they did apart.
+        # Texts that are joined can cost more tokens than their lines did apart.
+        excess = len(tokens) - budget
         if "\n" in prefix:
-            prefix = prefix.partition("\n")[2]
+            prefix = _without_first_lines(prefix, excess, layout.plain)
         elif suffix:
-            suffix = suffix[: len(suffix) // 2] if "\n" not in suffix[1:] else suffix[: suffix.rindex("\n", 1)]
+            suffix = head_of(suffix, layout.plain.count_lines(suffix) - excess, layout.plain)
         elif snippets:
             snippets = snippets[:-1]
         else:
@@ -311,6 +314,16 @@ def _tail_of_line(line: str, budget: int, plain: PlainText) -> str:
     while line and len(plain.tokens(line)) > budget:
         line = line[len(line) // 8 + 1 :]
     return line
+
+
+def _without_first_lines(text: str, excess: int, plain: PlainText) -> str:
+    """A text without as many of its first lines as have `excess` tokens, but with its last line."""
+    *above, line = split_lines(text)
+    start = 0
+    while start < len(above) and excess > 0:
+        excess -= max(1, plain.count(above[start]))
+        start += 1
+    return "".join(above[start:]) + (line if start < len(above) or not line.endswith("\n") else "")
 
 
 def head_of(text: str, budget: int, plain: PlainText) -> str:
