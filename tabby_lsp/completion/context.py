@@ -14,6 +14,7 @@ SUFFIX_CHARACTERS = 8_000
 # The window's first line moves in jumps of this many lines. Between two jumps its text only grows at the end,
 # and what the model has read of it stays in the KV cache.
 ANCHOR_LINES = 64
+LINE_GRID = 1024  # characters, where a single line is longer than the window
 
 
 def surround(lines: Sequence[str], line: int, column: int) -> tuple[str, str, str, int]:
@@ -34,8 +35,9 @@ def anchored(first_line: int, line: int, step: int = ANCHOR_LINES) -> int:
 
 
 def _above(lines: Sequence[str], line: int, before: str) -> tuple[str, int]:
-    if len(before) >= PREFIX_CHARACTERS:
-        return before[-PREFIX_CHARACTERS:], line
+    if len(before) >= PREFIX_CHARACTERS:  # begins at a grid, too: it must not move at every key
+        start = -(-(len(before) - PREFIX_CHARACTERS) // LINE_GRID) * LINE_GRID
+        return before[start:], line
     room = PREFIX_CHARACTERS - len(before)
     first = line
     while first > 0 and len(lines[first - 1]) <= room:

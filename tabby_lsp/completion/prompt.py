@@ -27,6 +27,7 @@ SNIPPET_SHARE = 0.5
 # Typing must not move what is cut: that would have the model read everything anew. So the cursor's line counts as if
 # it had the next multiple of this many tokens, and the text above it for how much room it leaves to the suffix.
 LINE_STEP, ROOM_STEP = 64, 256
+LINE_GRID = 128  # characters
 # A window begins at a multiple of this many lines for every so many tokens of the budget, rounded down to a power of
 # two: about a quarter of the window.
 TOKENS_PER_ANCHOR_LINE, LARGEST_ANCHOR = 48, 6
@@ -65,7 +66,7 @@ class PlainText:
     """Text to tokens, none of which is a control token.
 
     A tokenizer asked not to parse control tokens still finds those that a model file marks as "user defined"
-    (CodeQwen's `<fim_*>`, Qwen's `<tool_call>`). Where that happened the text is cut inside each of their texts.
+    (Qwen's `<tool_call>`, DeepSeek's `<|EOT|>`). Where that happened the text is cut inside each of their texts.
     """
 
     def __init__(self, vocabulary: Vocabulary, controls: Mapping[str, int]) -> None:
@@ -234,12 +235,13 @@ def build(layout: Layout, vocabulary: Vocabulary, context: CompletionContext, bu
     """The prompt for a context, of at most `budget` tokens. `budget` must hold the template itself."""
     snippets = _fitting_snippets(layout, context, int(budget * SNIPPET_SHARE))
     above, newline, line = context.prefix.rpartition("\n")
-    prefix = context.prefix
     suffix = suffix_text(context)
     tokens, text = _fill(layout, context, "", "", snippets)
-    room = budget - len(tokens)
-    if room > 0:
-        prefix, suffix = _fit(layout, context, above + newline, line, suffix, room, anchor_step(budget))
+    while snippets and len(tokens) > budget * (1 - SNIPPET_SHARE / 2):  # a long template, or a long path
+        snippets = snippets[:-1]
+        tokens, text = _fill(layout, context, "", "", snippets)
+    room = max(1, budget - len(tokens))
+    prefix, suffix = _fit(layout, context, above + newline, line, suffix, room, anchor_step(budget))
     tokens, text = _fill(layout, context, prefix, suffix, snippets)
     while len(tokens) > budget and (prefix or suffix or snippets):
         # Texts that are joined can cost more tokens than their lines did apart.
@@ -309,9 +311,14 @@ def tail_of(text: str, budget: int, first_line: int, step: int, plain: PlainText
 
 
 def _tail_of_line(line: str, budget: int, plain: PlainText) -> str:
-    """The end of a line that is too long as a whole: the cursor stands behind it."""
-    line = line[-8 * budget :] if budget > 0 else ""
-    while line and len(plain.tokens(line)) > budget:
+    """The end of a line that is too long as a whole: the cursor stands behind it. Cut at a fixed grid, if possible."""
+    start = max(0, -(-(len(line) - 8 * budget) // LINE_GRID)) * LINE_GRID
+    while start < len(line) and plain.count(line[start:]) > budget:
+        start += max(1, (len(line) - start) // 8 // LINE_GRID) * LINE_GRID
+    if start < len(line):
+        return line[start:]
+    line = line[-LINE_GRID:]
+    while line and plain.count(line) > budget:
         line = line[len(line) // 8 + 1 :]
     return line
 
