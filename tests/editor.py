@@ -228,7 +228,7 @@ def position(place: tuple[int, int]) -> Json:
 
 
 def only_item(result: Json | None) -> Json | None:
-    if result is None:
+    if result is None or not result["items"]:
         return None
     assert len(result["items"]) == 1
     return dict(result["items"][0])

@@ -62,8 +62,10 @@ def test_the_replaced_range_lies_on_the_cursors_line_in_the_editors_units() -> N
 
 def test_nothing_to_show_is_no_item() -> None:
     doc = document("x")
+    assert convert.inline_list(doc, (0, 1), None, None) is None, "superseded: the editor goes on showing what it shows"
+    empty = convert.inline_list(doc, (0, 1), suggestion(""), None)
+    assert empty is not None and empty.items == [], "nothing to say: the editor clears it"
     for nothing in (None, suggestion("")):
-        assert convert.inline_list(doc, (0, 1), nothing, None) is None
         assert convert.menu_list(doc, (0, 1), nothing).items == []
 
 
@@ -84,6 +86,9 @@ def test_a_menu_item_is_labelled_by_its_first_line_with_text() -> None:
     assert item.label == "return 1"
 
 
-def test_line_ends_are_the_documents() -> None:
-    result = convert.inline_list(document("a\r\nb"), (1, 1), suggestion("c\nd"), None)
-    assert result is not None and result.items[0].insert_text == "c\r\nd"
+def test_line_ends_are_the_documents_in_the_menu_and_the_editors_in_line() -> None:
+    doc = document("a\r\nb")
+    (item,) = convert.menu_list(doc, (1, 1), suggestion("c\nd")).items
+    assert isinstance(item.text_edit, lsp.TextEdit) and item.text_edit.new_text == "bc\r\nd"
+    result = convert.inline_list(doc, (1, 1), suggestion("c\nd"), None)
+    assert result is not None and result.items[0].insert_text == "c\nd"

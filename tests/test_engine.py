@@ -448,6 +448,19 @@ async def test_pieces_add_up_to_the_text() -> None:
         await engine.close()
 
 
+async def test_a_generation_may_be_asked_for_before_there_is_a_process() -> None:
+    engine = Engine(SETTINGS)
+    engine.start()
+    try:
+        early = engine.generate("a", CompletionContext("import os\nimport "), Sampling(4))
+        dropped = engine.generate("a", CompletionContext("x = "), Sampling(4))
+        engine.cancel(dropped)
+        assert engine.pid is None
+        assert (await early.result).generated > 0
+    finally:
+        await engine.close()
+
+
 async def test_a_cancelled_generation_frees_the_engine_for_the_next() -> None:
     engine = Engine(replace(SETTINGS, context_size=2048))
     engine.start()

@@ -61,6 +61,8 @@ def test_words_right_of_the_cursor_keep_the_suggestion_on_one_line() -> None:
 def test_words_right_of_the_cursor_are_not_repeated() -> None:
     check("x = ├foo(1) + bar┤ + bar\n", "foo(1)")
     check("return ├value + 1┤value + 1\n", "")
+    check("def add(a,├ b, c┤ b):\n", "")
+    check("def add(├x, ┤a, b):\n", "x, ")
     check("for ├i in range(10):┤ in range(10):\n", "i")
 
 

@@ -128,18 +128,6 @@ def test_a_suggestion_extends_the_menus_item_in_its_own_range() -> None:
         pytest.fail("the model has nothing to say")
 
 
-def test_a_document_with_crlf_gets_crlf() -> None:
-    with Editor("--set", "completion.max_decoding_tokens=200") as editor:
-        editor.start()
-        for version, text in enumerate(("def f(x):\r\n", "class A:\r\n", "try:\r\n", "if x:\r\n", "def main():\r\n")):
-            editor.open(f"import os\r\n{text}    \r\n\r\nx = 1\r\n", version=version)
-            item = editor.inline((2, 4))
-            if item and "\n" in item["insertText"]:
-                assert item["insertText"].count("\r\n") == item["insertText"].count("\n")
-                return
-        pytest.fail("the model wrote no second line")
-
-
 # --- the completion menu
 
 
@@ -170,6 +158,20 @@ def test_a_client_without_inline_completion_gets_an_item_of_its_menu() -> None:
         assert item["documentation"]["value"].startswith("```python\n")
         assert item["textEdit"]["newText"] in item["documentation"]["value"]
         assert item["insertTextFormat"] == 1, "no snippet: a $ is a $"
+
+
+def test_a_document_with_crlf_gets_crlf_from_the_menu() -> None:
+    with Editor("--set", "completion.max_decoding_tokens=200") as editor:
+        editor.start(MENU)
+        for version, text in enumerate(("def f(x):\r\n", "class A:\r\n", "try:\r\n", "if x:\r\n", "def main():\r\n")):
+            editor.open(f"import os\r\n{text}    \r\n\r\nx = 1\r\n", version=version)
+            params = {"textDocument": {"uri": URI}, "position": position((2, 4)), "context": {"triggerKind": 1}}
+            for item in editor.request("textDocument/completion", params)["items"]:
+                written = item["textEdit"]["newText"]
+                if "\n" in written:
+                    assert written.count("\r\n") == written.count("\n")
+                    return
+        pytest.fail("the model wrote no second line")
 
 
 @pytest.mark.parametrize("method, capabilities", [("menu", INLINE), ("inline", MENU)])

@@ -5,6 +5,8 @@ An empty text means that there is nothing worth showing. Knows nothing of models
 
 from __future__ import annotations
 
+import os.path
+import re
 from collections.abc import Callable
 
 from tabby_lsp.completion.prompt import is_closing
@@ -41,6 +43,10 @@ def respect_line_suffix(text: str, context: CompletionContext) -> str:
         return text
     line = text.partition("\n")[0]
     rest = context.line_suffix.rstrip()
+    shared = os.path.commonpath([line.strip(), rest.strip()])
+    words = [re.match(r"\w*", each.strip()) for each in (line, rest)]
+    if len(shared) >= 3 or (words[0] and words[1] and words[0].group() == words[1].group() != ""):
+        return ""  # it begins with what stands there already
     for start in range(len(line)):  # the longest end of the line that is the beginning of what follows
         repeated = line[start:]
         if rest.startswith(repeated) and (len(repeated) >= min(3, len(rest)) or repeated == rest):

@@ -74,6 +74,7 @@ class Engine:
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._deaths: list[float] = []
+        self._unsent: list[bytes] = []  # messages for a process that is being started
         self._last_words = ""
         self._changed = asyncio.Event()
 
@@ -102,7 +103,7 @@ class Engine:
         job = Generation(next(self._ids), asyncio.get_running_loop().create_future())
         # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
         job.result.add_done_callback(lambda result: result.cancelled() or result.exception())
-        if self._process is None or self.state.phase in ("restarting", "failed", "closed"):
+        if self.state.phase in ("restarting", "failed", "closed"):
             job.result.set_exception(EngineError(self.state.reason or "The engine is not running."))
             return job
         self._jobs[job.id] = job
@@ -143,7 +144,9 @@ class Engine:
 
     def _send(self, **message: Any) -> None:
         process = self._process
-        if process is not None and process.stdin is not None and not process.stdin.is_closing():
+        if process is None:
+            self._unsent.append(wire.pack(message))
+        elif process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(wire.pack(message))
 
     def _set_state(self, state: EngineState) -> None:
@@ -179,6 +182,9 @@ class Engine:
         )
         self._set_state(EngineState("loading"))
         self._send(kind="load", settings=to_json(self.settings))
+        unsent, self._unsent = self._unsent, []
+        if self._process.stdin is not None:
+            self._process.stdin.writelines(unsent)
         relay = asyncio.get_running_loop().create_task(self._relay_errors(self._process))
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:

@@ -64,14 +64,20 @@ def selected_text(
 def inline_list(
     document: Document, place: Place, suggestion: Suggestion | None, selected: tuple[str, Place] | None
 ) -> lsp.InlineCompletionList | None:
-    """One item with a range on the cursor's line. An item that extends the menu's keeps the menu's range."""
-    if suggestion is None or not suggestion.text:
+    """One item with a range on the cursor's line. An item that extends the menu's keeps the menu's range.
+
+    Null says that the request was superseded, and editors then leave what they show; an empty list clears it. Lines end
+    in "\\n" whatever the document has: editors see to their own line ends here, and Neovim would insert a "\\r".
+    """
+    if suggestion is None:
         return None
+    if not suggestion.text:
+        return lsp.InlineCompletionList(items=[])
     text, start, end = suggestion.text, place, (place[0], place[1] + suggestion.replace)
     if selected:
         after = document.lines[place[0]][place[1] : content_length(document.lines[place[0]])]
         text, start, end = selected[0] + before_overtyped(text, after), selected[1], place
-    item = lsp.InlineCompletionItem(insert_text=_with_line_ends(text, document), range=_range(document, start, end))
+    item = lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
     return lsp.InlineCompletionList(items=[item])
 
 
