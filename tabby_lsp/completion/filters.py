@@ -43,9 +43,8 @@ def respect_line_suffix(text: str, context: CompletionContext) -> str:
         return text
     line = text.partition("\n")[0]
     rest = context.line_suffix.rstrip()
-    shared = os.path.commonpath([line.strip(), rest.strip()])
-    words = [re.match(r"\w*", each.strip()) for each in (line, rest)]
-    if len(shared) >= 3 or (words[0] and words[1] and words[0].group() == words[1].group() != ""):
+    shared = os.path.commonprefix([line.strip(), rest.strip()])
+    if len(shared) >= 3 or _first_word(line) == _first_word(rest) != "":
         return ""  # it begins with what stands there already
     for start in range(len(line)):  # the longest end of the line that is the beginning of what follows
         repeated = line[start:]
@@ -53,6 +52,10 @@ def respect_line_suffix(text: str, context: CompletionContext) -> str:
             return line[:start]
     found = line.find(rest)
     return line[:found] if found >= 0 and len(rest) >= 3 else line
+
+
+def _first_word(text: str) -> str:
+    return re.split(r"\W", text.strip(), maxsplit=1)[0]
 
 
 def drop_repeated_suffix(text: str, context: CompletionContext) -> str:

@@ -152,7 +152,9 @@ class Model:
         """Pages the weights in, and measures the speed that batches are sized by."""
         start = self.vocab.bos if self.vocab.bos is not None else 0
         for count in (8, 32):
-            self.evaluate([start] * min(count, self.context_size), 0, 0)
+            begin = time.perf_counter()
+            self.evaluate([start] * count, 0, 0)
+            self._milliseconds_per_token = (time.perf_counter() - begin) * 1000 / count
             self.truncate(0, 0)
 
     # --- the flag
