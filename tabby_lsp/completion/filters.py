@@ -5,7 +5,7 @@ An empty text means that there is nothing worth showing. Knows nothing of models
 
 from __future__ import annotations
 
-import os.path
+import itertools
 import re
 from collections.abc import Callable
 
@@ -43,8 +43,8 @@ def respect_line_suffix(text: str, context: CompletionContext) -> str:
         return text
     line = text.partition("\n")[0]
     rest = context.line_suffix.rstrip()
-    shared = os.path.commonprefix([line.strip(), rest.strip()])
-    if len(shared) >= 3 or _first_word(line) == _first_word(rest) != "":
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(line.strip(), rest.strip(), strict=False))
+    if len(list(alike)) >= 3 or _first_word(line) == _first_word(rest) != "":
         return ""  # it begins with what stands there already
     for start in range(len(line)):  # the longest end of the line that is the beginning of what follows
         repeated = line[start:]
