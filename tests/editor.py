@@ -23,7 +23,7 @@ from tabby_lsp.lsp.stdio import FrameReader
 
 Json = dict[str, Any]
 WAIT = 60.0  # seconds until a test gives up, far beyond what anything takes
-URI = "file:///work/shop/cart.py"
+URI = "file:///home/me/shop/cart.py"
 
 INLINE: Json = {"textDocument": {"inlineCompletion": {}}, "window": {"workDoneProgress": True}}
 INVOKED, AUTOMATIC = 1, 2  # InlineCompletionTriggerKind
@@ -83,7 +83,7 @@ class Editor:
 
     def initialize(self, capabilities: Json = INLINE, encodings: Sequence[str] = ("utf-16",), **extra: Any) -> Json:
         general = {"general": {"positionEncodings": list(encodings)}}
-        folders = [{"uri": "file:///work/shop", "name": "shop"}]
+        folders = [{"uri": "file:///home/me/shop", "name": "shop"}]
         params = {"processId": None, "rootUri": None, "capabilities": {**general, **capabilities}}
         result: Json = self.request("initialize", {**params, "workspaceFolders": folders, **extra})
         self.notify("initialized", {})

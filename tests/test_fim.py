@@ -22,7 +22,8 @@ from vocabularies import NAMES, control_texts, vocabulary
 
 from tabby_lsp.completion.context import surround
 from tabby_lsp.completion.fim import FAMILIES, PREFIX_FIRST, SUFFIX_FIRST, recognise
-from tabby_lsp.completion.prompt import Layout, Prompt, build, choose_layout
+from tabby_lsp.completion.layout import Layout, choose_layout
+from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.data import CompletionContext, Snippet
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.text import split_lines
@@ -330,7 +331,7 @@ def test_every_family_and_every_vocabulary_stands_in_the_table() -> None:
 @every_row
 def test_the_prompt_of_one_file(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX)
-    prompt = build(choose_layout(vocab), vocab, context_of(at), PLENTY)
+    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
     expected = expect(row, at)
     assert read(row.vocabulary, vocab, prompt.tokens) == expected
     assert list(prompt.tokens) == as_tokens(vocab, expected)
@@ -341,7 +342,7 @@ def test_the_prompt_of_one_file(row: Row, load: Load) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.repository], ids=lambda row: row.vocabulary)
 def test_the_prompt_with_pieces_of_two_other_files(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX, snippets=SNIPPETS)
-    prompt = build(choose_layout(vocab), vocab, context_of(at), PLENTY)
+    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
     expected = expect(row, at)
     assert read(row.vocabulary, vocab, prompt.tokens) == expected
     assert list(prompt.tokens) == as_tokens(vocab, expected)
@@ -353,7 +354,7 @@ def test_a_layout_asked_for_that_the_family_knows(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX)
     wanted = PREFIX_FIRST if row.layout == SUFFIX_FIRST else SUFFIX_FIRST
     layout = choose_layout(vocab, wanted)
-    prompt = build(layout, vocab, context_of(at), PLENTY)
+    prompt = build(layout, context_of(at), PLENTY)
     assert (layout.name, layout.notes) == (wanted, ())
     assert list(prompt.tokens) == as_tokens(vocab, expect(row, at, row.other_layout))
 
@@ -386,7 +387,7 @@ def test_a_prompt_begins_with_bos_where_the_family_has_one_and_holds_no_other(ro
     vocab = load(row.vocabulary)
     layout = choose_layout(vocab)
     assert layout.bos == ((token_of(vocab, row.bos),) if row.bos else ())
-    tokens = build(layout, vocab, context_of(At(PREFIX, SUFFIX)), PLENTY).tokens
+    tokens = build(layout, context_of(At(PREFIX, SUFFIX)), PLENTY).tokens
     assert tokens.count(vocab.bos) == len(row.bos and [row.bos])
 
 
@@ -420,7 +421,7 @@ def test_a_model_without_tokens_for_the_middle_says_so_once_and_reads_the_prefix
     vocab = load("gpt-2")
     layout = choose_layout(vocab)
     assert len(layout.notes) == 1 and "before the cursor" in layout.notes[0]
-    prompt = build(layout, vocab, context_of(At(PREFIX, SUFFIX)), PLENTY)
+    prompt = build(layout, context_of(At(PREFIX, SUFFIX)), PLENTY)
     assert (list(prompt.tokens), prompt.text) == (vocab.tokenize(PREFIX), PREFIX)
 
 
@@ -440,7 +441,7 @@ def check_hostile(row: Row, load: Load, texts: Iterable[str], snippets: bool = F
     one_line = hostile.replace("\n", " ")
     others = (Snippet(f"a/{one_line}", hostile), Snippet("b", f"{hostile}\n{hostile}")) if snippets else ()
     at = At(hostile, f"\n{hostile}", f"src/{one_line}", f"the {one_line}", snippets=others)
-    prompt = build(choose_layout(vocab), vocab, context_of(at), PLENTY)
+    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
     assert read(row.vocabulary, vocab, prompt.tokens) == expect(row, at)
 
 
@@ -476,7 +477,7 @@ def test_any_character_goes_through_unchanged(row: Row, load: Load) -> None:
     odd = "\0\x0b\x0c\x1f\x7f\x85\u2028\u2029\ufeff\u200bäß中文😀🏳️‍🌈\U0010ffff\t\xa0{prefix}{0}%s\\n"
     at = At(f"{odd}\n{odd}", f"\n{odd}\n", path=f"{odd}.py")
     vocab = load(row.vocabulary)
-    prompt = build(choose_layout(vocab), vocab, context_of(at), PLENTY)
+    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
     assert read(row.vocabulary, vocab, prompt.tokens) == expect(row, at)
     assert prompt.text == "".join(expect(row, at)).removeprefix(row.bos)
 
@@ -498,7 +499,7 @@ def test_a_piece_of_another_file_is_never_taken_for_a_part_of_the_template(
     row: Row, snippet: Snippet, load: Load
 ) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX, snippets=(snippet,))
-    prompt = build(choose_layout(vocab), vocab, context_of(at), PLENTY)
+    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
     assert read(row.vocabulary, vocab, prompt.tokens) == expect(row, at)
 
 
@@ -573,7 +574,7 @@ def template_size(row: Row, vocab: Vocab, context: CompletionContext) -> int:
 
 def check_budget(row: Row, vocab: Vocab, context: CompletionContext, budget: int) -> None:
     layout = default_layout(vocab)
-    prompt = build(layout, vocab, context, budget)
+    prompt = build(layout, context, budget)
     assert len(prompt.tokens) <= budget
     got = kept(row, vocab, prompt, context)
     prefix, suffix = as_read(context.prefix), as_read(context.suffix)
@@ -645,7 +646,7 @@ def test_pieces_of_other_files_leave_the_budget_and_the_cursor_in_place(row: Row
     for budget in (30, 40, 60, 100, 200, 400, 800, 1600):
         for snippets in (many, many[:1], many[2:3], many[5:6], many[::-1], blank, blank[::-1]):
             context = replace(CONTEXTS["large"], snippets=snippets)
-            prompt = build(layout, vocab, context, whole := max(budget, template_size(row, vocab, context) + 8))
+            prompt = build(layout, context, whole := max(budget, template_size(row, vocab, context) + 8))
             if len(prompt.tokens) > whole:
                 failures.append(f"{len(prompt.tokens)} tokens for {whole}, {len(snippets)} files")
             elif not context.prefix.endswith(prompt.prefix) or (budget > 100 and not prompt.prefix):
@@ -674,7 +675,7 @@ def test_a_prompt_is_fitted_in_few_steps(name: str, title: str, load: Load) -> N
     failures = []
     for others, budget in itertools.product((snippets, snippets[:1], ()), (size + 8, size + 20, 120, 512, 2000)):
         counted.characters = 0
-        build(layout, counted, replace(context, snippets=others), budget)
+        build(layout, replace(context, snippets=others), budget)
         if counted.characters > 20 * (len(context.prefix) + len(context.suffix)):
             failures.append(f"{counted.characters} characters for {budget} tokens, {len(others)} other files")
     assert failures == []
@@ -690,7 +691,7 @@ def test_a_budget_that_is_too_small_for_the_text_is_used(name: str, budget: int,
     for line in range(100, len(LINES) - 100, 7):
         prefix, line_suffix, suffix, first_line = surround(LINES, line, len(LINES[line]) - 1)
         context = CompletionContext(prefix, line_suffix, suffix, first_line, language="python")
-        used.append(len(build(layout, vocab, context, budget).tokens) / budget)
+        used.append(len(build(layout, context, budget).tokens) / budget)
     assert min(used) > 0.4
     assert sum(used) / len(used) > 0.6
 
@@ -719,7 +720,7 @@ def type_text(
         column = len(document[at]) - 1 - len(closing)
         prefix, line_suffix, suffix, first_line = surround(document, at, column)
         context = CompletionContext(prefix, line_suffix, suffix, first_line, "src/a.py", "r", "python")
-        prompt = build(layout, vocab, context, budget)
+        prompt = build(layout, context, budget)
         changed.append(len(prompt.tokens) - common(last, prompt.tokens))
         last = prompt.tokens
     return changed[1:]
@@ -793,15 +794,15 @@ def test_a_pair_that_the_editor_closed_changes_nothing(load: Load) -> None:
 def test_what_editors_write_behind_the_cursor_is_not_in_the_prompt(row: Row, line_suffix: str, load: Load) -> None:
     vocab = load(row.vocabulary)
     layout = choose_layout(vocab)
-    bare = build(layout, vocab, CompletionContext(PREFIX, "", SUFFIX), PLENTY)
-    assert build(layout, vocab, CompletionContext(PREFIX, line_suffix, SUFFIX), PLENTY) == bare
+    bare = build(layout, CompletionContext(PREFIX, "", SUFFIX), PLENTY)
+    assert build(layout, CompletionContext(PREFIX, line_suffix, SUFFIX), PLENTY) == bare
 
 
 @every_row
 @pytest.mark.parametrize("line_suffix", ["x", "name)", " + 1", ") -> int:", "  # why", "é"])
 def test_words_behind_the_cursor_begin_the_suffix(row: Row, line_suffix: str, load: Load) -> None:
     vocab = load(row.vocabulary)
-    prompt = build(choose_layout(vocab), vocab, CompletionContext(PREFIX, line_suffix, SUFFIX, path="a.py"), PLENTY)
+    prompt = build(choose_layout(vocab), CompletionContext(PREFIX, line_suffix, SUFFIX, path="a.py"), PLENTY)
     at = At(PREFIX, line_suffix + SUFFIX, "a.py", "repository", "")
     assert list(prompt.tokens) == as_tokens(vocab, expect(row, at))
 
@@ -812,7 +813,7 @@ def test_words_behind_the_cursor_begin_the_suffix(row: Row, line_suffix: str, lo
 def templated(vocab: Vocab, template: str, context: CompletionContext, budget: int = PLENTY) -> Prompt:
     layout = choose_layout(vocab, template=template)
     assert layout.name == "template"
-    return build(layout, vocab, context, budget)
+    return build(layout, context, budget)
 
 
 @pytest.mark.parametrize(
@@ -929,7 +930,7 @@ COMMENTS = """\
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.repository], ids=lambda row: row.vocabulary)
 def test_pieces_of_other_files_are_comments_where_the_family_knows_nothing_else(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX)
-    prompt = build(choose_layout(vocab), vocab, replace(context_of(at), snippets=SNIPPETS), PLENTY)
+    prompt = build(choose_layout(vocab), replace(context_of(at), snippets=SNIPPETS), PLENTY)
     expected = expect(row, replace(at, prefix=COMMENTS + PREFIX))
     assert list(prompt.tokens) == as_tokens(vocab, expected)
     assert prompt.text == "".join(expected).removeprefix(row.bos)
@@ -942,14 +943,14 @@ def test_pieces_of_other_files_are_left_out_where_no_comment_can_hold_them(row: 
     vocab = load(row.vocabulary)
     context = replace(context_of(At(PREFIX, SUFFIX)), language=language)
     layout = choose_layout(vocab)
-    bare = build(layout, vocab, context, PLENTY)
-    assert build(layout, vocab, replace(context, snippets=SNIPPETS), PLENTY) == bare
+    bare = build(layout, context, PLENTY)
+    assert build(layout, replace(context, snippets=SNIPPETS), PLENTY) == bare
 
 
 def test_comments_are_those_of_the_language(load: Load) -> None:
     vocab = load("santacoder")
     context = replace(context_of(At(PREFIX, SUFFIX)), language="go", snippets=SNIPPETS[:1])
-    prompt = build(choose_layout(vocab), vocab, context, PLENTY)
+    prompt = build(choose_layout(vocab), context, PLENTY)
     assert "// Path: src/units.py\n// def inch():\n//     return 0.0254\ndef area" in prompt.text
 
 
@@ -957,6 +958,6 @@ def test_no_comment_ends_early(load: Load) -> None:
     """What ends a line in some language ends the comment there: all of another file stays behind markers."""
     vocab = load("santacoder")
     snippets = (Snippet("a.py", "one\x0ctwo\u2028three\x85four\r\nfive\rsix"),)
-    text = build(choose_layout(vocab), vocab, replace(context_of(At(PREFIX, SUFFIX)), snippets=snippets), PLENTY).text
+    text = build(choose_layout(vocab), replace(context_of(At(PREFIX, SUFFIX)), snippets=snippets), PLENTY).text
     comments = text[text.index("# Path") : text.index("def area")]
     assert all(line.startswith("#") for line in re.split("[\n\r\x0c\u2028\x85]", comments) if line)

@@ -5,7 +5,7 @@ up by their text in the model's own vocabulary (most GGUF files do not say which
 knows their texts for some families only and their order for none), and the order is the one trained on.
 
 A template is a format string: upper-case fields are control tokens, lower-case fields are text. Does not know
-how text becomes tokens: see `prompt`.
+how text becomes tokens: see `layout`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tabby_lsp.completion.filters import clean, overtyped
-from tabby_lsp.completion.prompt import Layout, Vocabulary, build
+from tabby_lsp.completion.layout import Layout, Vocabulary
+from tabby_lsp.completion.prompt import build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
 from tabby_lsp.data import Candidate, Completion, CompletionContext, Sampling, Timing
 
@@ -59,7 +60,7 @@ def complete(
 ) -> Completion:
     """One completion. `document` names the KV cache to use; `emit` is given each piece of text as it is written."""
     clock = [time.perf_counter()]
-    prompt = build(layout, writer.vocabulary, context, max_prompt_tokens)
+    prompt = build(layout, context, max_prompt_tokens)
     clock.append(time.perf_counter())
     prefilled = writer.prefill(document, prompt.tokens)
     clock.append(time.perf_counter())

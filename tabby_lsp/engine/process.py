@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabby_lsp import machine
+from tabby_lsp.completion.layout import Layout, choose_layout
 from tabby_lsp.completion.pipeline import complete
-from tabby_lsp.completion.prompt import Layout, choose_layout
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, from_json, to_json
 from tabby_lsp.engine import wire
 from tabby_lsp.engine.scheduler import Job, Scheduler

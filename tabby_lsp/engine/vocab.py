@@ -1,4 +1,4 @@
-"""The vocabulary of a loaded model: text to tokens and back (the `Vocabulary` of `completion.prompt`)."""
+"""The vocabulary of a loaded model: text to tokens and back (the `Vocabulary` of `completion.layout`)."""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ class TabbyServer(LanguageServer):
         self.state = EngineState("starting")
         self.last: LastAnswer | None = None
         self._started = False
+        self._restarting = asyncio.Lock()
         self._busy = False
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -82,13 +83,17 @@ class TabbyServer(LanguageServer):
 
     async def restart(self) -> None:
         """Starts an engine with the settings as they are now, in the place of the one that runs."""
-        self._started = True
-        old, self.engine = self.engine, None
-        if self.suggestions is not None:
-            self.suggestions.forget_all()
-        self._engine_state(EngineState("starting"))
-        if old is not None:
-            await old.close()
+        async with self._restarting:  # two changes of the settings in a row must not leave two engines
+            self._started = True
+            old, self.engine = self.engine, None
+            if self.suggestions is not None:
+                self.suggestions.forget_all()
+            self._engine_state(EngineState("starting"))
+            if old is not None:
+                await old.close()
+            self._start_engine()
+
+    def _start_engine(self) -> None:
         try:
             engine = Engine(registry.engine_settings(self.settings), lambda state: self._state_of(engine, state))
         except registry.ModelNotFound as error:
