@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from editor import Editor
+from editor import Editor, gone
 
 from tabby_lsp import machine
 from tabby_lsp.data import CompletionContext, EngineSettings, Sampling, to_json
@@ -40,7 +40,7 @@ def row(what: str, values: Sequence[float], unit: str) -> None:
 
 def starts(model: Path, runs: int) -> None:
     """From the start of the process to the answers, and the memory held after some typing."""
-    initialized, ready, suggested, server, engine, overhead = [], [], [], [], [], []
+    initialized, ready, suggested, server, engine, overhead, ended = [], [], [], [], [], [], []
     for _ in range(runs):
         begin = time.perf_counter()
         with Editor(model=model) as editor:
@@ -56,10 +56,18 @@ def starts(model: Path, runs: int) -> None:
             server.append((machine.resident_memory(editor.process.pid) or 0) / 1e6)
             held = machine.resident_memory(editor.engine_pid()) or 0
             engine.append((held - model.stat().st_size) / 1e6)
+            child = editor.engine_pid()
+            begin = time.perf_counter()
+            editor.request("shutdown", None)
+            editor.notify("exit", None)
+            editor.process.wait()
+            gone(child)
+            ended.append((time.perf_counter() - begin) * 1000)
     row("process start to the initialize answer", initialized, "ms")
     row("process start to the model ready", ready, "ms")
     row("process start to the first suggestion", suggested, "ms")
     row("a request beyond the engine's own time", overhead, "ms")
+    row("shutdown and exit to all processes gone", ended, "ms")
     row("memory of the server process", server, "MB")
     row("memory of the engine beyond the model file", engine, "MB")
 
