@@ -50,7 +50,7 @@ LIMITS = """## What it cannot do
 - It was not trained on instructions: it has no chat template and cannot chat, explain or edit.
 - A completion longer than a line loses the thread; decoded greedily it may repeat itself.
 - It may repeat passages of its training data, which is the packages listed below under their licences.
-- The context is {context:,} tokens, but nearly all of the training saw {short} at a time (see below).
+- The context is {context:,} tokens, but most of the training saw {short} at a time (see below).
 """
 
 
