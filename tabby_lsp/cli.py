@@ -335,7 +335,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from tabby_lsp.doctor import examine
 
     layers, problems = _layers(options)
-    return asyncio.run(examine(layers, problems))
+    return asyncio.run(examine(layers, problems, print))
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,47 +17,49 @@ from tabby_lsp.data import CompletionContext, ModelInfo, Sampling
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.models.registry import ModelNotFound, engine_settings
 
+Show = Callable[[str], None]
+
 GOOD, NOTE, BAD = "ok", "--", "!!"
 # The engine prints what it was built with and ends: in a process of its own, since a llama.cpp that was built for
 # another processor dies of an illegal instruction.
 _DESCRIBE = "import json; from tabby_lsp.engine.loading import build_information as b; print(json.dumps(b()))"
 
 
-async def examine(layers: Iterable[Layer], problems: Iterable[str]) -> int:
-    """Prints the report. Returns 1 if completion cannot work here, else 0."""
+async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) -> int:
+    """Shows the report, line by line. Returns 1 if completion cannot work here, else 0."""
     settings, more = config.merge(tuple(layers))
-    _line(GOOD, "tabby-lsp", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
-    works = _llama_cpp()
-    _settings([*problems, *more])
-    _folder()
-    return 0 if await _model(settings) and works else 1
+    _line(show, GOOD, "tabby-lsp", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
+    works = _llama_cpp(show)
+    _settings([*problems, *more], show)
+    _folder(show)
+    return 0 if await _model(settings, show) and works else 1
 
 
-def _line(mark: str, what: str, text: str) -> None:
+def _line(show: Show, mark: str, what: str, text: str) -> None:
     first, *rest = text.splitlines() or [""]
-    print(f"{mark} {what + ':':<10} {first}")
+    show(f"{mark} {what + ':':<10} {first}")
     for each in rest:
-        print(f"{'':<14}{each}")
+        show(f"{'':<14}{each}")
 
 
-def _llama_cpp() -> bool:
+def _llama_cpp(show: Show) -> bool:
     result = subprocess.run([sys.executable, "-c", _DESCRIBE], capture_output=True, text=True, timeout=60)
     if result.returncode != 0:
         last = (result.stderr.strip() or f"exit status {result.returncode}").splitlines()[-1]
-        _line(BAD, "llama.cpp", f"cannot be loaded: {last}\nReinstall llama-cpp-python on this machine.")
+        _line(show, BAD, "llama.cpp", f"cannot be loaded: {last}\nReinstall llama-cpp-python on this machine.")
         return False
     build, devices = json.loads(result.stdout)
-    _line(GOOD, "llama.cpp", f"{build}\ndevices: {', '.join(devices)}")
+    _line(show, GOOD, "llama.cpp", f"{build}\ndevices: {', '.join(devices)}")
     return True
 
 
-def _settings(problems: list[str]) -> None:
+def _settings(problems: list[str], show: Show) -> None:
     path = config.tabby_root() / "config.toml"
     where = str(path) if path.exists() else f"{path} (not there: the defaults apply)"
-    _line(NOTE if problems else GOOD, "settings", "\n".join([where, *problems]))
+    _line(show, NOTE if problems else GOOD, "settings", "\n".join([where, *problems]))
 
 
-def _folder() -> None:
+def _folder(show: Show) -> None:
     folder = config.data_folder()
     try:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -65,38 +67,39 @@ def _folder() -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        _line(NOTE, "folder", f"{folder} cannot be written ({error.strerror}): there will be no log file.")
+        _line(show, NOTE, "folder", f"{folder} cannot be written ({error.strerror}): there will be no log file.")
     else:
-        _line(GOOD, "folder", f"{folder} can be written")
+        _line(show, GOOD, "folder", f"{folder} can be written")
 
 
-async def _model(settings: Settings) -> bool:
+async def _model(settings: Settings, show: Show) -> bool:
     try:
         wanted = engine_settings(settings)
     except ModelNotFound as error:
-        _line(BAD, "model", str(error))
+        _line(show, BAD, "model", str(error))
         return False
 
     engine = Engine(wanted)
     engine.start()
     try:
         info = await engine.ready()
-        _describe(info, engine)
-        return await _try(engine)
+        _describe(info, engine, show)
+        return await _try(engine, show)
     except EngineError as error:
-        _line(BAD, "model", str(error))
+        _line(show, BAD, "model", str(error))
         return False
     finally:
         await engine.close()
 
 
-def _describe(info: ModelInfo, engine: Engine) -> None:
+def _describe(info: ModelInfo, engine: Engine, show: Show) -> None:
     size = sum(file.stat().st_size for file in _parts(Path(info.path)))
-    _line(GOOD, "model", f"{info.name}: {info.description}, {size / 1e6:.1f} MB\n{info.path}")
+    _line(show, GOOD, "model", f"{info.name}: {info.description}, {size / 1e6:.1f} MB\n{info.path}")
     fim = f"{info.family}, {info.layout}" if info.family != "none" else "none: text before the cursor only"
-    _line(NOTE if info.notes else GOOD, "prompt", "\n".join([f"FIM family {fim}", *info.notes]))
+    _line(show, NOTE if info.notes else GOOD, "prompt", "\n".join([f"FIM family {fim}", *info.notes]))
     layers = f", {info.gpu_layers} layers on the GPU" if info.gpu_layers else ""
     _line(
+        show,
         GOOD,
         "device",
         f"{info.device}{layers}, {info.threads} of {machine.core_count()} cores; reads {info.prefill_rate:.0f} "
@@ -110,7 +113,7 @@ def _describe(info: ModelInfo, engine: Engine) -> None:
         parts.append(f"the engine holds {held / 2**20:.0f} MiB")
     if free:
         parts.append(f"{free / 2**20:.0f} MiB are free")
-    _line(GOOD, "memory", "; ".join(parts))
+    _line(show, GOOD, "memory", "; ".join(parts))
 
 
 def _parts(path: Path) -> list[Path]:
@@ -119,7 +122,7 @@ def _parts(path: Path) -> list[Path]:
     return sorted(path.parent.glob(path.name.replace("-00001-of-", "-*-of-")))
 
 
-async def _try(engine: Engine) -> bool:
+async def _try(engine: Engine, show: Show) -> bool:
     """Completes a line, as proof."""
     context = CompletionContext("def add(a, b):\n    return", "", "\n", path="add.py", language="python")
     sampling = replace(Sampling(), max_tokens=16)
@@ -128,8 +131,10 @@ async def _try(engine: Engine) -> bool:
     try:
         completion = await engine.generate("doctor", context, sampling).result
     except EngineError as error:
-        _line(BAD, "completion", str(error))
+        _line(show, BAD, "completion", str(error))
         return False
     elapsed = (loop.time() - start) * 1000
-    _line(GOOD, "completion", f"`return` → {completion.text!r} in {elapsed:.0f} ms ({completion.generated} tokens)")
+    _line(
+        show, GOOD, "completion", f"`return` → {completion.text!r} in {elapsed:.0f} ms ({completion.generated} tokens)"
+    )
     return True

@@ -40,7 +40,7 @@ def test_a_path_is_that_within_the_nearest_folder(uri: str, path: str, repositor
 
 def test_a_selected_item_stands_in_the_context_in_the_place_of_the_word() -> None:
     doc = document("import os\nos.pa)\n")
-    context = convert.context_at(doc, (1, 5), FOLDERS, "path", 3)
+    context = convert.context_at(doc, (1, 5), FOLDERS, ("path", (1, 3)))
     assert (context.prefix, context.line_suffix, context.suffix) == ("import os\nos.path", ")", "\n")
 
 

@@ -483,3 +483,13 @@ async def test_a_llama_cpp_that_cannot_be_loaded(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     reason = await state_of(SETTINGS)
     assert "libllama.so is not here" in reason and "Reinstall llama-cpp-python" in reason
+
+
+async def test_a_process_that_cannot_be_started_leaves_no_job_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    engine = Engine(SETTINGS)
+    engine.start()
+    job = engine.generate("a", CompletionContext("x = "), Sampling())
+    with pytest.raises(EngineError, match="cannot be started"):
+        await job.result
+    await engine.close()

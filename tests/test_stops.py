@@ -49,6 +49,11 @@ def test_a_block_ends_with_its_closer() -> None:
     check("x = [├\n    1,\n    2,\n]┤\ny = 3\n", "scope end")
 
 
+def test_a_name_that_begins_with_end_closes_nothing() -> None:
+    check("if ├x:\n    y = 1┤\nendpoint = 2\nz = 3\n", "scope end")
+    check("if ├x then\n  y = 1\nend┤\nz = 3\n", "scope end")
+
+
 def test_a_block_goes_on_behind_a_closer_that_opens_the_next() -> None:
     check("if (a) ├{\n  b();\n} else {\n  c();\n}┤\nd();\n", "scope end")
 

@@ -80,7 +80,6 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
 
 
 FILTERS: tuple[Filter, ...] = (
-    drop_blank,
     respect_line_suffix,
     trim_end,
     drop_repeated_suffix,

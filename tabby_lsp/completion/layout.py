@@ -76,7 +76,7 @@ class PlainText:
         return len(self.tokens(line))
 
     def count_lines(self, text: str) -> int:
-        return sum(map(self.count, split_lines(text)))
+        return sum(map(self.count, newline_split(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +200,6 @@ def _find_controls(text: str, controls: Mapping[str, int]) -> Iterator[Control |
             yield piece
 
 
-def split_lines(text: str) -> list[str]:
+def newline_split(text: str) -> list[str]:
     """The lines with their "\\n"; nothing else ends a line here, whatever `str.splitlines` thinks of form feeds."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)

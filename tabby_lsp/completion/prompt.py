@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tabby_lsp.completion.context import anchored
-from tabby_lsp.completion.layout import Control, Layout, PlainText, Slot, Template, split_lines
+from tabby_lsp.completion.layout import Control, Layout, PlainText, Slot, Template, newline_split
 from tabby_lsp.data import CompletionContext, Snippet
 from tabby_lsp.languages import language
 
@@ -107,7 +107,7 @@ def tail_of(text: str, budget: int, first_line: int, step: int, plain: PlainText
 
     `first_line` is the document's number of the text's first line.
     """
-    lines = split_lines(text)
+    lines = newline_split(text)
     start = len(lines)
     while start > 0 and plain.count(lines[start - 1]) <= budget:
         start -= 1
@@ -132,7 +132,7 @@ def _tail_of_line(line: str, budget: int, plain: PlainText) -> str:
 
 def _without_first_lines(text: str, excess: int, plain: PlainText) -> str:
     """A text without as many of its first lines as have `excess` tokens, but with its last line."""
-    *above, line = split_lines(text)
+    *above, line = newline_split(text)
     start = 0
     while start < len(above) and excess > 0:
         excess -= max(1, plain.count(above[start]))
@@ -143,7 +143,7 @@ def _without_first_lines(text: str, excess: int, plain: PlainText) -> str:
 def head_of(text: str, budget: int, plain: PlainText) -> str:
     """The beginning of a text, in whole lines, of at most `budget` tokens."""
     taken: list[str] = []
-    for line in split_lines(text):
+    for line in newline_split(text):
         cost = plain.count(line) if len(line) < 8 * budget else budget + 1
         if cost > budget:
             break

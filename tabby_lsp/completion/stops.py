@@ -5,6 +5,7 @@ The rules read the text so far, after every token. They know lines, indentation 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from tabby_lsp.data import CompletionContext
 
 # A line that ends like this opens a block, in nearly every language.
 _OPENERS = (":", "{", "(", "[", "=>", "->", "do", "then", "else")
+_CLOSER = re.compile(r"\s*(?:[)\]}]|end\b)")
 # A loop is a unit of 3 to 9 characters six times in a row, or of up to 120 four times (the limits of Tabby's filter).
 _SHORT_UNIT, _LONG_UNIT, _LONGEST_UNIT = 3, 10, 120
 
@@ -92,8 +94,10 @@ def _line_end(text: str, rules: StopRules) -> Stop | None:
                 return Stop(kept, "scope end")
             continue
         blanks = 0
+        if not complete and "end".startswith(line.strip()):
+            continue  # it may become Lua's or Ruby's closer, or a name
         indent = indentation(line)
-        closes = line.strip()[0] in ")]}" or line.strip().startswith("end")
+        closes = _CLOSER.match(line) is not None
         if indent < base or (indent == base and opens and not closes and not blank_start):
             return Stop(kept, "scope end")
         kept = end

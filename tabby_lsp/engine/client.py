@@ -163,6 +163,7 @@ class Engine:
             except OSError as error:
                 self._set_state(EngineState("failed", reason=f"The engine process cannot be started: {error}."))
             if self.state.phase in ("failed", "closed"):
+                self._fail_jobs(self.state.reason)
                 return
             pause = self._count_death()
             if pause is not None:

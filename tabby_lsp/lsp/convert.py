@@ -19,13 +19,13 @@ _WORD_BEFORE = re.compile(r"\w*$")
 
 
 def context_at(
-    document: Document, place: Place, folders: list[str], selected: str | None = None, selected_from: int = 0
+    document: Document, place: Place, folders: list[str], selected: tuple[str, Place] | None = None
 ) -> CompletionContext:
-    """What surrounds a place. With `selected`, as if that text stood from character `selected_from` to the place."""
+    """What surrounds a place. With `selected`, as if that text stood between its place and this one."""
     prefix, line_suffix, suffix, first_line = surround(document.lines, *place)
-    if selected is not None:
-        replaced = place[1] - selected_from
-        prefix = prefix[: len(prefix) - replaced] + selected
+    if selected:
+        text, start = selected
+        prefix = prefix[: len(prefix) - (place[1] - start[1])] + text
     path, repository = _path_in(document.uri, folders)
     return CompletionContext(
         prefix=prefix,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
 from tabby_lsp.lsp import convert, stdio
@@ -68,7 +69,7 @@ async def _pull_configuration(ls: TabbyServer) -> None:
     params = lsp.ConfigurationParams(items=[lsp.ConfigurationItem(section=SECTION)])
     try:
         answer = await asyncio.wait_for(ls.workspace_configuration_async(params), timeout=2.0)
-    except Exception as error:  # whatever a client answers here, the server can do without
+    except (asyncio.TimeoutError, JsonRpcException) as error:  # the server can do without
         log.warning("workspace/configuration: %s", error or type(error).__name__)
         return
     _use_editor_settings(ls, "workspace/configuration", answer[0] if answer else None)

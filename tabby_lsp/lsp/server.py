@@ -17,7 +17,7 @@ from tabby_lsp.config import Layer, Settings
 from tabby_lsp.data import Completion, Sampling
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.lsp import convert
-from tabby_lsp.lsp.documents import Change
+from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import status
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
@@ -173,7 +173,7 @@ class TabbyServer(LanguageServer):
 
     async def suggest(
         self, uri: str, position: lsp.Position, info: lsp.SelectedCompletionInfo | None = None
-    ) -> tuple[Any, Any, Suggestion | None, Any] | None:
+    ) -> tuple[Document, Place, Suggestion | None, tuple[str, Place] | None] | None:
         """Document, place, suggestion and the menu's selected text. None if the document is not open."""
         document = self.protocol.documents.get(uri)
         if document is None:
@@ -184,9 +184,7 @@ class TabbyServer(LanguageServer):
         place = document.place(position.line, position.character)
         selected = convert.selected_text(document, place, info)
         folders = [folder.uri for folder in self.protocol.workspace.folders.values()]
-        context = convert.context_at(
-            document, place, folders, selected[0] if selected else None, selected[1][1] if selected else 0
-        )
+        context = convert.context_at(document, place, folders, selected)
         if self.suggestions is None or self.engine is None:
             return document, place, None, selected
         try:
