@@ -8,6 +8,7 @@ import re
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -48,7 +49,7 @@ def encode(text: str) -> list[int]:
     return [ord(char) % tok.FIRST_CONTROL for char in text]
 
 
-def decode(ids: list[int]) -> str:
+def decode(ids: Iterable[int]) -> str:
     return "".join(map(chr, ids))
 
 
@@ -99,17 +100,17 @@ def sampler(seed: int = 3) -> Sampler:
     return Sampler(sources, encode, seed)
 
 
-def test_rows_are_exactly_as_long_as_asked_and_weigh_the_middle() -> None:
+def test_rows_are_exactly_as_long_as_asked_and_know_the_middle() -> None:
     stream = sampler()
     for length in (64, 513, 2049):
         row = stream.row(length)
-        assert len(row.ids) == len(row.weights) == length
+        assert len(row.ids) == len(row.middle) == length
     row = stream.row(4096)
     seen = Counter(row.ids)
     assert min(seen[token] for token in (tok.FIM_PREFIX, tok.FIM_SUFFIX, tok.FIM_MIDDLE, tok.END)) > 0
     for at, token in enumerate(row.ids[:-1]):
         if token == tok.FIM_MIDDLE:
-            assert row.weights[at] == samples.CONTEXT_WEIGHT and row.weights[at + 1] == 1.0
+            assert not row.middle[at] and row.middle[at + 1]
 
 
 def test_samples_of_a_row_are_the_file_around_the_middle() -> None:
@@ -126,11 +127,54 @@ def test_samples_of_a_row_are_the_file_around_the_middle() -> None:
     assert found > 50
 
 
-def test_the_same_state_draws_the_same_rows() -> None:
+def test_a_step_sees_the_same_rows_however_training_came_to_it() -> None:
     one, other = sampler(), sampler()
-    one.row(700)
-    other.rng.setstate(one.rng.getstate())
-    assert one.row(700) == other.row(700)
+    one.rows(1, 2, 700)
+    assert one.rows(2, 2, 700) == other.rows(2, 2, 700) != other.rows(3, 2, 700)
+
+
+@pytest.mark.parametrize(
+    ("before", "prose"),
+    [("def f(path):\n    ", False), ("with ", False), ("The first", True), ("x = 1  # no", True)],
+)
+def test_comments_and_docstrings_are_prose(before: str, prose: bool) -> None:
+    text = CODE + "x = 1  # nothing\n"
+    start = text.index(before) + len(before) if before in text else text.index("path")
+    assert samples.is_prose(text, start) is prose
+
+
+def test_most_middles_are_of_code() -> None:
+    rng = random.Random(0)
+    text = (CODE + '"""\n' + "Prose that nobody wants completed.\n" * 20 + '"""\n') * 3
+    drawn = sum(samples.is_prose(text, samples.pick_start(text, rng)) for _ in range(1000))
+    kept = sum(samples.is_prose(text, cut_middle(text, rng).start) for _ in range(1000))
+    assert 0.2 < kept / drawn < 0.8
+
+
+def test_lessons_ask_about_a_function_of_the_file_and_answer_from_it() -> None:
+    rng = random.Random(0)
+    function = CODE[CODE.index("def first") : CODE.index("\n\n\nclass")]
+    documented = function.replace("open(path", "open(\n            path")
+    found = {find: None for find in (samples.find_lesson(f"import os\n\n{documented}\n", rng) for _ in range(2000))}
+    lessons = [lesson for lesson in found if lesson]
+    code = documented.replace('    """The first line of a file, für alle."""\n', "")
+    assert len(lessons) == 6  # three kinds, each asked in two ways
+    for question, answer in lessons:
+        assert (code in question) != (code in answer)
+        assert "The first line of a file, für alle." in question + answer
+
+
+def test_a_lesson_is_laid_out_as_the_chat_template_does() -> None:
+    ids = samples.chat_ids("Why?", encode)
+    assert ids[0] == tok.IM_START and ids.count(tok.IM_END) == 1
+    text = decode(token if token < tok.FIRST_CONTROL else ord("|") for token in ids)
+    assert text == "|user\nWhy?|\n|assistant\n"
+
+
+def test_rows_hold_lessons() -> None:
+    stream = sampler()
+    ids = [token for _ in range(60) for token in stream.row(2000).ids]
+    assert 0 < ids.count(tok.IM_END) == ids.count(tok.IM_START) < ids.count(tok.FIM_MIDDLE) / 2
 
 
 def test_empty_suffixes_and_prefixes_occur() -> None:
@@ -202,6 +246,68 @@ def test_a_package_with_another_licence_is_named_and_skipped(tmp_path: Path) -> 
     assert report["skipped"] == {"duplicate": 1, "binary": 1}
 
 
+def test_changed_copies_of_held_out_packages_are_left_out(tmp_path: Path) -> None:
+    code = CODE.encode()
+    other = wheel(tmp_path / "cache", "demo_a", "MIT", {"demo_a/a.py": code, "demo_a/_demo_h/b.py": code + b"x = 1\n"})
+    held = wheel(tmp_path / "cache", "demo_h", "MIT", {"demo_h/b.py": code + b"x = 2\n"})
+    corpus.build_corpus(tmp_path, [other, replace(held, split="held-out")])
+    # A folder named as the held-out package, whatever underscores are before it.
+    assert not corpus.carries_a_copy("demo_a/a.py", frozenset({"demo_h"}))
+    assert [source.path for source in corpus.load_split(tmp_path, "train")] == ["demo_a/a.py"]
+
+
+def test_a_corpus_without_text_is_no_corpus(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="--stage corpus"):
+        corpus.load_split(tmp_path, "train")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "demo_broken-1.0-py3-none-any.whl").write_bytes(b"no zip file")
+    with pytest.raises(RefusedError, match="no usable text to train on: demo_broken: File is not a zip file"):
+        corpus.build_corpus(tmp_path, [Package("demo_broken", "1.0", "MIT", "train")])
+
+
+def test_folders_to_train_on_need_a_permissive_licence(tmp_path: Path) -> None:
+    mit = "Permission is hereby granted, free of charge,\nto any person obtaining a copy"
+    folders = {"mine": mit, "theirs": "GNU GENERAL PUBLIC LICENSE\n" + mit, "nobodys": None}
+    for name, text in folders.items():
+        (tmp_path / name / "src").mkdir(parents=True)
+        (tmp_path / name / "src" / "a.py").write_text(CODE, encoding="utf-8")
+        (tmp_path / name / "src" / "b.py").write_bytes(b"\0" * 200)
+        if text:
+            (tmp_path / name / "LICENSE").write_text(text)
+    mine = corpus.folder_package(tmp_path / "mine")
+    assert mine.licence == "MIT"
+    assert [path for path, _ in corpus.read_package(mine, tmp_path)] == ["src/a.py", "src/b.py"]
+    for name in ("theirs", "nobodys"):
+        with pytest.raises(RefusedError, match="no LICENSE or COPYING"):
+            corpus.folder_package(tmp_path / name)
+    with pytest.raises(RefusedError, match="no such folder"):
+        corpus.folder_package(tmp_path / "gone")
+
+
+def test_what_is_held_out_is_weighed_alike() -> None:
+    sources = [Source("big", f"{n}.py", "x" * 100) for n in range(50)] + [Source("small", "a.py", "x" * 300)]
+    chars = Counter[str]()
+    for source in corpus.balanced(sources):
+        chars[source.package] += len(source.text)
+    assert chars == {"big": 300, "small": 300}
+
+
+def test_the_ngrams_back_off_as_the_formula_says() -> None:
+    ngrams = pytest.importorskip("tabby_lsp.models.training.ngrams")
+    found = ngrams.count_ngrams([ngrams.np.array([1, 2, 1, 3]), ngrams.np.array([1, 2])], 4)
+    one = [(0 + 3 / 4) / 9, (3 + 3 / 4) / 9, (2 + 3 / 4) / 9, (1 + 3 / 4) / 9]  # 6 tokens of 3 kinds
+    assert found.probabilities([]) == pytest.approx(one)
+    after_one = [(count + 2 * p) / (3 + 2) for count, p in zip((0, 0, 2, 1), one, strict=True)]
+    assert found.probabilities([1]) == pytest.approx(after_one)
+    assert found.probabilities([3, 1]) == pytest.approx(after_one)  # never seen: what is known after 1
+    assert found.probabilities([2, 1]) == pytest.approx(
+        [(c + p) / 2 for c, p in zip((0, 0, 0, 1), after_one, strict=True)]
+    )
+    for history in ([], [1], [2, 1, 3], [0, 0], [1, 2, 1]):
+        assert found.probabilities(history).sum() == pytest.approx(1.0)
+    assert found.bits([1, 2]) == pytest.approx(-ngrams.np.log2(after_one[2]))
+
+
 def test_the_manifest_names_only_permissive_licences() -> None:
     packages = corpus.read_manifest()
     assert all(corpus.licence_families(package.licence) for package in packages)
@@ -249,22 +355,61 @@ def test_interrupted_training_goes_on_from_the_checkpoint(tmp_path: Path) -> Non
 
     config = Config(layers=1, width=64, heads=1, hidden=64, context=64)
     plan = Plan(minutes=0.004, batch_tokens=128, short_length=64, compiled=False)
-    train(sampler(), config, plan, tmp_path)
+    plan = replace(plan, held_out_rows=2)
+    train(sampler(), sampler(9), config, plan, tmp_path)
     before, found = load_weights(tmp_path / "weights.pt")
     log = tmp_path / "train.jsonl"
     steps = log.read_text().count("\n")
     assert found == config and steps > 0
 
     log.write_text(log.read_text() + f'{{"step": {steps + 1}}}\n{{"st')  # logged after the last checkpoint
-    train(sampler(), config, plan, tmp_path)  # the time is spent: nothing more is trained
+    train(sampler(), sampler(9), config, plan, tmp_path)  # the time is spent: nothing more is trained
     again, _ = load_weights(tmp_path / "weights.pt")
     assert all(torch.equal(before[name], again[name]) for name in before)
     assert log.read_text().count("\n") == steps
 
     spent = json.loads(log.read_text().splitlines()[-1])["minutes"]
-    train(sampler(), config, replace(plan, minutes=spent + 0.004), tmp_path)
+    train(sampler(), sampler(9), config, replace(plan, minutes=spent + 0.004), tmp_path)
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1)) and len(rows) > steps
+
+
+def test_worker_processes_draw_the_rows_that_the_trainer_would(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tabby_lsp.models.training.train import Feed, Plan
+
+    plan = Plan(workers=2, batch_tokens=256)
+    feed = Feed(sampler(), plan)
+    try:
+        for step, length in ((0, 64), (1, 64), (2, 128), (3, 128)):
+            assert feed.rows(step, length) == sampler().rows(step, 256 // length, length + 1)
+    finally:
+        feed.close()
+
+
+def test_a_shipped_model_can_be_trained_on_from(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("gguf")
+    from tabby_lsp.models.training.export import ExportError, export, read_gguf
+    from tabby_lsp.models.training.model import logits
+
+    weights, config, _ = read_gguf(starter.MODEL, tmp_path / "tokenizer.json")
+    tokenizer = tok.Tokenizer(tmp_path / "tokenizer.json")
+    sitting = {"machine": "cpu", "minutes": 1.5, "step": 3, "tokens": 24576}
+    compared = export(weights, config, tokenizer, tmp_path, [sitting])  # raises if llama.cpp computes otherwise
+    assert [one.kind for one in compared] == ["f16", "q8_0"]
+    again, found, history = read_gguf(tmp_path / "tabby-starter-f16.gguf", tmp_path / "again.json")
+    assert found == config and history == [sitting]
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+    ids = torch.tensor([tokenizer.encode(CODE)])
+    assert torch.allclose(logits(weights, config, ids), logits(again, config, ids), atol=0.05)
+
+    broken = {name: weight + (0.1 if name == "blk.2.ffn_up.weight" else 0) for name, weight in weights.items()}
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(ExportError, match="differs from the trained model"):
+        from tabby_lsp.models.training import export as module
+
+        module.compare("f16", tmp_path / "tabby-starter-f16.gguf", broken, config, tokenizer)
 
 
 def test_rates_decay_to_zero_and_rows_grow_at_the_end() -> None:

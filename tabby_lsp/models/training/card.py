@@ -13,21 +13,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tabby_lsp.models.training.corpus import Package, read_manifest
 from tabby_lsp.models.training.evaluate import (
     CHARS_AFTER,
     CHARS_BEFORE,
+    CHUNK_LINES,
+    CHUNKS,
+    LONG_WINDOW_TOKENS,
     MOST_TOKENS,
-    ORDERS,
+    PROMPTS,
     SEED,
     TEXT_WINDOWS,
     WINDOW_TOKENS,
     Completion,
 )
-from tabby_lsp.models.training.export import NAME
-from tabby_lsp.models.training.model import Config
-from tabby_lsp.models.training.samples import CONTEXT_WEIGHT, Hole
-from tabby_lsp.models.training.train import Plan
+from tabby_lsp.models.training.export import NAME, shipped_file
+from tabby_lsp.models.training.ngrams import ORDER
+from tabby_lsp.models.training.samples import CHAT_SHARE, PLAIN_SHARE, SUFFIX_FIRST_SHARE, Hole
+from tabby_lsp.models.training.train import MACHINES, read_log
 
 SHIPPED = Path(__file__).parents[1] / "starter"
 SHOWN = 10
@@ -40,23 +42,24 @@ completion needs no download and the tests can run a real model. **It is a start
 shapes of Python and is seldom exactly right (see the figures); it does not know what your program does. For
 real work choose a larger model.
 
-File: `{file}`, {megabytes:.1f} MB, Q8_0, architecture `qwen2`, licence of the weights Apache-2.0.
+File: `{file}`, {megabytes:.1f} MB, {kind}, architecture `qwen2`, licence of the weights Apache-2.0.
 """
 LIMITS = """## What it cannot do
 
-- It does not reason, and it invents names; even one that stands near the cursor is often missed.
-- Prompt it suffix first: prefix first it mostly has not learned to go on from the cursor.
+- It does not reason, and it invents names; one that stands near the cursor is still often missed.
+- Prompt it suffix first; the table says what is lost prefix first.
 - Python only. Comments and docstrings come out as plausible English, not as facts.
-- It was not trained on instructions: it has no chat template and cannot chat, explain or edit.
+- {chat:.0%} of its samples were questions and answers in ChatML (write, document or explain a function), so it has
+  a chat template and answers in that form; do not expect the answers to be right.
 - A completion longer than a line loses the thread; decoded greedily it may repeat itself.
 - It may repeat passages of its training data, which is the packages listed below under their licences.
-- The context is {context:,} tokens, but most of the training saw {short} at a time (see below).
+- The context is {context:,} tokens, but most of the training saw {short:,} at a time (see below).
 """
+TRIED = SHIPPED / "tried.md"  # what was tried and lost, with its figures, kept by hand
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def shipped_model(folder: Path = SHIPPED) -> Path | None:
+    return next(iter(sorted(folder.glob(f"{NAME}-*.gguf"))), None)
 
 
 def draw_losses(rows: list[dict[str, Any]], target: Path) -> None:
@@ -69,69 +72,85 @@ def draw_losses(rows: list[dict[str, Any]], target: Path) -> None:
     chunks = [rows[begin:end] for begin, end in pairwise([*range(0, len(rows), SMOOTHED), len(rows)])]
     tokens = [chunk[-1]["tokens"] / 1e6 for chunk in chunks]
     for key, label in (("loss", "all tokens"), ("middle", "middles and their end tokens")):
-        axes.plot(tokens, [sum(row[key] for row in chunk) / len(chunk) for chunk in chunks], label=label)
+        axes.plot(tokens, [_mean(chunk, key) for chunk in chunks], label=label)
+    unseen = [row for row in rows if "held_out" in row]
+    for key, label in (("held_out", "held out, all tokens"), ("held_out_middle", "held out, middles")):
+        axes.plot([row["tokens"] / 1e6 for row in unseen], [row[key] for row in unseen], "--", label=label)
     long = next((row["tokens"] / 1e6 for row in rows if row["length"] > rows[0]["length"]), None)
     if long is not None:
         axes.axvline(long, color="grey", linewidth=0.8, linestyle=":", label="rows of 2,048 tokens from here")
-    axes.set(xlabel="million tokens", ylabel="training loss, nats per token")
+    axes.set(xlabel="million tokens", ylabel="loss, nats per token")
     axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     figure.savefig(target, dpi=90)
     pyplot.close(figure)
 
 
-def data_table(packages: list[Package], counts: dict[str, dict[str, Any]]) -> str:
+def data_table(counts: dict[str, dict[str, Any]]) -> str:
     rows = ["| package | version | licence | split | files | characters |", "|---|---|---|---|---:|---:|"]
-    for package in packages:
-        read = counts.get(package.name, {"version": package.version, "files": 0, "chars": 0})
-        rows.append(
-            f"| {package.name} | {read['version']} | {package.licence} | {package.split} "
-            f"| {read['files']:,} | {read['chars']:,} |"
-        )
+    for name, read in counts.items():
+        about = " | ".join(read[key] for key in ("version", "licence", "split"))
+        rows.append(f"| {name} | {about} | {read['files']:,} | {read['chars']:,} |")
     return "\n".join(rows)
 
 
-def training_section(rows: list[dict[str, Any]], minutes: float) -> str:
-    config, plan, last = Config(), Plan(), rows[-1]
+def training_section(rows: list[dict[str, Any]], machine: str, history: list[dict[str, Any]]) -> str:
+    config, plan, last = MACHINES[machine].config, MACHINES[machine].plan, rows[-1]
     size = sum(_product(shape) for shape in config.shapes().values())
     body = size - config.vocabulary * config.width
-    tail = rows[-100:]
     long_steps = sum(row["length"] == config.context for row in rows)
-    long_tokens = long_steps * plan.batch_tokens
+    sittings = [*history, {"machine": machine, **{key: last[key] for key in ("minutes", "step", "tokens")}}]
+    spent = [
+        f"| {sitting['machine']} | {sitting['minutes']:.1f} | {sitting['step']:,} | {sitting['tokens'] / 1e6:.1f} M "
+        f"| {6 * size * sitting['tokens']:.1e} |"
+        for sitting in sittings
+    ]
     return f"""## Configuration and compute
 
 {config.layers} layers, width {config.width}, {config.heads} heads, {config.kv_heads} key-value head,
 feed-forward {config.hidden}, vocabulary {config.vocabulary:,} (byte-level BPE), output tied to the embedding:
 {size / 1e6:.2f} M parameters, {body / 1e6:.2f} M without the embedding. Muon ({plan.muon_rate}) for the
 matrices, AdamW ({plan.adam_rate}) for the rest, bf16, {plan.batch_tokens:,} tokens a step, rates constant and
-then linear to zero over the last {plan.decay_share:.0%} of the time, rows of {plan.short_length} tokens and
-of {config.context:,} in the last {plan.long_share:.0%} of the time. Context tokens count {CONTEXT_WEIGHT} in
-the loss, middles and their end tokens 1.
+then linear to zero over the last {plan.decay_share:.0%} of the time, rows of {plan.short_length:,} tokens and
+of {config.context:,} in the last {plan.long_share:.0%} of the time. Every token counts alike in
+the loss. Of the samples {SUFFIX_FIRST_SHARE:.0%} are suffix first,
+{1 - SUFFIX_FIRST_SHARE - PLAIN_SHARE - CHAT_SHARE:.0%} prefix first, {PLAIN_SHARE:.0%} plain text,
+{CHAT_SHARE:.0%} ChatML.
 
-Spent: **{last["minutes"]:.1f} minutes on 2 CPU cores** shared with other work, {last["step"]:,} steps,
-{last["tokens"] / 1e6:.1f} M tokens ({long_tokens / 1e6:.1f} M of them in {long_steps} steps on the long rows),
-about {6 * size * last["tokens"]:.1e} FLOP. Training loss over the last
-{len(tail)} steps: {_mean(tail, "loss"):.3f} nats per token over all tokens, {_mean(tail, "middle"):.3f} over
-middles.
+| sitting on | minutes | steps | tokens | FLOP |
+|---|---:|---:|---:|---:|
+{_lines(spent)}
 
-![training loss](loss.png)
+Each sitting began with the weights of the one before it and with its rates raised again; the curve and the figures
+above this table are of the last, which saw {long_steps:,} of its steps on the long rows.
 
-To reproduce, with `torch`, `gguf`, `tokenizers`, `matplotlib` and `llama-cpp-python` (interrupted, it goes on
-from the last checkpoint; the figures vary with the speed of the machine, because the budget is time):
+![loss](loss.png)
 
-    python -m tabby_lsp.models.training --minutes {minutes:g} --work DIR
+To reproduce, with the extra `train` (interrupted, it goes on from the last checkpoint; the figures vary with the
+speed of the machine, because the budget is time); to train on from the shipped file, add `--start FILE.gguf`:
+
+    python -m tabby_lsp.models.training --machine {machine} --minutes {round(last["minutes"]):g} --work DIR
 """
 
 
 def figures_section(figures: dict[str, Any], compared: list[dict[str, Any]]) -> str:
-    packages = ", ".join(f"{name} {value:.3f}" for name, value in figures["bits_per_char_by_package"].items())
-    holes = figures["suffix first"]["holes"]
-    table = ["| prompt | exact match | edit similarity | empty | ended within the budget | ended on the line |"]
-    table.append("|---|---:|---:|---:|---:|---:|")
-    for order in ORDERS:
-        row = figures[order]
-        keys = ("exact_match", "edit_similarity", "empty", "ended", "ended_on_the_line")
-        table.append(f"| {order} | " + " | ".join(f"{row[key]:.1%}" for key in keys) + " |")
+    model, ngrams, replaced = figures["model"], figures["ngrams"], figures.get("replaced")
+    sides = {"**this model**": model, "F16, before quantising": figures["f16"]}
+    sides |= {"the model it replaced": replaced} if replaced else {}
+    sides |= {f"{ORDER}-gram": ngrams}
+    packages = list(model["bits_per_char_by_package"])
+    text = [f"| | {WINDOW_TOKENS} tokens | " + " | ".join(packages) + f" | {LONG_WINDOW_TOKENS:,} tokens |"]
+    text.append("|---|" + "---:|" * (len(packages) + 2))
+    for name, side in sides.items():
+        each = " | ".join(f"{side['bits_per_char_by_package'][package]:.3f}" for package in packages)
+        text.append(f"| {name} | {side['bits_per_char']:.3f} | {each} | {side['bits_per_char_long']:.3f} |")
+    keys = ("exact_match", "exact_match_in_code", "edit_similarity", "empty", "ended", "ended_on_the_line")
+    rows = [(f"**{name}**", model[name]) for name in PROMPTS]
+    rows += [(f"replaced model, {name}", replaced[name]) for name in PROMPTS] if replaced else []
+    rows += [(f"{ORDER}-gram, prefix only", ngrams["prefix only"])]
+    table = ["| | exact match | in code | edit similarity | empty | ended within the budget | ended on the line |"]
+    table.append("|---|---:|---:|---:|---:|---:|---:|")
+    table += [f"| {name} | " + " | ".join(f"{row[key]:.1%}" for key in keys) + " |" for name, row in rows]
     logits = [
         f"- {one['kind']}: largest difference {one['largest']:.4f}, mean {one['mean']:.5f}, "
         f"same best token {one['same_best']:.1%}"
@@ -139,15 +158,19 @@ def figures_section(figures: dict[str, Any], compared: list[dict[str, Any]]) -> 
     ]
     return f"""## Figures on the held-out packages
 
-Measured with the shipped Q8_0 file through llama.cpp.
+Measured with the shipped file through llama.cpp. The yardstick is a token {ORDER}-gram with back-off (Witten-Bell)
+counted over the same training text.
 
-**Bits per character**, left to right in {TEXT_WINDOWS} windows of {WINDOW_TOKENS} tokens from each package:
-**{figures["bits_per_char"]:.3f}** (mean of {packages}).
+**Bits per character**, left to right in {TEXT_WINDOWS} windows from each package; the packages count alike:
 
-**The rest of the line**, {holes} holes chosen by seed {SEED}, equally many from each package; greedy, at
-most {MOST_TOKENS} tokens, up to {CHARS_BEFORE:,} characters before and {CHARS_AFTER:,} after, no related
-files. Exact match, edit similarity and empty are of the first line; the last column is the share that gave the
-end token before any newline, as it should, empty ones included.
+{_lines(text)}
+
+**The rest of the line**, {figures["holes"]} holes chosen by seed {SEED}, equally many from each package,
+of which {figures["holes_in_code"]} are in code and the others in comments and docstrings; greedy, at most
+{MOST_TOKENS} tokens, up to {CHARS_BEFORE:,} characters before and {CHARS_AFTER:,} after; related files are
+{CHUNKS} pieces of {CHUNK_LINES} lines from other files of the package, those that share most identifiers with the
+lines around the cursor. Exact match, edit similarity and empty are of the first line; the last column is the
+share that gave the end token before any newline, as it should, empty ones included.
 
 {_lines(table)}
 
@@ -157,34 +180,39 @@ Logits against the trainer (fp32) on a fixed prompt of this project:
 """
 
 
-def show_completion(suffix_first: Completion, prefix_first: Completion) -> str:
+def show_completion(held: dict[str, Any]) -> str:
     """The last lines before the cursor, the first after it, and what was wanted and given."""
-    before = "\n".join(suffix_first.hole.prefix.split("\n")[-4:])
-    after = "\n".join(suffix_first.hole.suffix.split("\n")[:3])
+    hole = Hole(**held["hole"])
+    before = "\n".join(hole.prefix.split("\n")[-4:])
+    after = "\n".join(hole.suffix.split("\n")[:3])
     code = "\n".join("    " + line for line in f"{before}⟨?⟩{after}".split("\n"))
-    given = ("wanted", suffix_first.wanted), *zip(ORDERS, (suffix_first.line, prefix_first.line), strict=True)
-    answers = _lines(f"    {name + ':':<14}{text!r}" for name, text in given)
-    return f"{suffix_first.path}\n\n{code}\n    ────\n{answers}\n"
+    given = [("wanted", hole.middle.rstrip()), *((name, Completion(**held[name]).line) for name in PROMPTS)]
+    width = max(len(name) for name, _ in given) + 2
+    answers = _lines(f"    {name + ':':<{width}}{text!r}" for name, text in given)
+    return f"{held['path']}\n\n{code}\n    ────\n{answers}\n"
 
 
 def completions_section(work: Path) -> str:
     held = json.loads((work / "completions.json").read_text())
-    orders = [[Completion(**{**row, "hole": Hole(**row["hole"])}) for row in held[order]] for order in ORDERS]
-    chosen = sorted(random.Random(SEED).sample(range(len(orders[0])), SHOWN))
-    shown = [f"**{n}.** {show_completion(orders[0][at], orders[1][at])}" for n, at in enumerate(chosen, 1)]
+    chosen = sorted(random.Random(SEED).sample(range(len(held)), SHOWN))
+    shown = [f"**{n}.** {show_completion(held[at])}" for n, at in enumerate(chosen, 1)]
     title = f"## {SHOWN} completions, drawn from those holes by the seed and not by taste\n"
     return "\n".join([title, "First lines only; `⟨?⟩` is the cursor.\n", *shown])
 
 
-def write_card(work: Path, target: Path = SHIPPED) -> None:
-    model = target / f"{NAME}-q8_0.gguf"
-    shutil.copyfile(work / model.name, model)
-    rows = read_rows(work / "train.jsonl")
+def write_card(work: Path, machine: str, target: Path = SHIPPED) -> None:
+    exported = shipped_file(work)
+    if replaced := shipped_model(target):
+        replaced.unlink()
+    model = target / exported.name
+    shutil.copyfile(exported, model)
+    rows = list(read_log(work))
     draw_losses(rows, target / "loss.png")
     report = json.loads((work / "corpus" / "report.json").read_text())
     figures = json.loads((work / "figures.json").read_text())
     compared = json.loads((work / "comparison.json").read_text())
-    held_out = ", ".join(package.name for package in read_manifest() if package.split == "held-out")
+    history = json.loads((work / "history.json").read_text())
+    held_out = ", ".join(name for name, row in report["packages"].items() if row["split"] == "held-out")
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in report["skipped"].items())
     refused = "; ".join(report["refused"]) or "none"
     data = f"""## Data
@@ -192,13 +220,16 @@ def write_card(work: Path, target: Path = SHIPPED) -> None:
 Only PSF, MIT, BSD and Apache-2.0 sources; the build compares each licence with the package's metadata. Held
 out whole and never trained on: **{held_out}**. Files skipped: {skipped}. Packages refused: {refused}.
 
-{data_table(read_manifest(), report["packages"])}
+{data_table(report["packages"])}
 """
+    config, plan = MACHINES[machine].config, MACHINES[machine].plan
+    kind = model.stem.removeprefix(f"{NAME}-").upper()
     sections = [
-        INTRODUCTION.format(file=model.name, megabytes=model.stat().st_size / 1e6),
+        INTRODUCTION.format(file=model.name, megabytes=model.stat().st_size / 1e6, kind=kind),
         figures_section(figures, compared),
-        LIMITS.format(context=Config().context, short=Plan().short_length),
-        training_section(rows, round(rows[-1]["minutes"])),
+        LIMITS.format(context=config.context, short=plan.short_length, chat=CHAT_SHARE),
+        training_section(rows, machine, history),
+        *([TRIED.read_text(encoding="utf-8")] if TRIED.exists() else []),
         completions_section(work),
         data,
     ]

@@ -17,7 +17,7 @@ import sysconfig
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +33,20 @@ SEED = 1
 MAX_FILE_CHARS = 200_000
 MAX_LINE_CHARS = 400
 # Copies of other projects, some under other licences (pip carries an LGPL one), and bundled archives.
-SKIPPED_FOLDERS = frozenset({"_vendor", "_bundled", "site-packages", "__pycache__"})
+SKIPPED_FOLDERS = frozenset(
+    {
+        *("_vendor", "_vendored", "vendor", "vendored", "vendors", "_bundled", "patched"),
+        *("extern", "externals", "_externals", "third_party", "thirdparty", "site-packages", "__pycache__"),
+    }
+)
+# A sentence of each licence's text that no other has, in lower case; a copyleft text rules all of them out.
+LICENCE_SENTENCES = {
+    "MIT": "permission is hereby granted, free of charge, to any person",
+    "BSD-3-Clause": "redistribution and use in source and binary forms",
+    "Apache-2.0": "apache license version 2.0",
+    "PSF-2.0": "python software foundation license version 2",
+}
+COPYLEFT = ("general public license", "mozilla public license", "eclipse public license")
 FAMILIES = {
     "PSF": ("PSF-2.0", "Python Software Foundation License", "Python-2.0"),
     "MIT": ("MIT", "MIT License"),
@@ -49,6 +62,7 @@ class Package:
     licence: str
     split: str
     max_mb: float = 6.0
+    folder: Path | None = None  # read from here, not from the registry
 
 
 @dataclass(frozen=True)
@@ -126,6 +140,26 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256("".join(code.split()).encode()).hexdigest()
 
 
+def folder_package(folder: Path) -> Package:
+    """A folder of sources as a package to train on, under the licence of the licence file at its top."""
+    if not folder.is_dir():
+        raise RefusedError(f"{folder}: no such folder")
+    texts = [path for path in sorted(folder.iterdir()) if re.match(r"(?i)(licen[cs]e|copying)", path.name)]
+    for path in filter(Path.is_file, texts):
+        text = " ".join(path.read_text(encoding="utf-8", errors="replace").lower().replace(",", "").split())
+        named = [name for name, sentence in LICENCE_SENTENCES.items() if sentence.replace(",", "") in text]
+        if named and not any(words in text for words in COPYLEFT):
+            return Package(folder.resolve().name, "local", named[0], "train", folder=folder)
+    raise RefusedError(f"{folder}: no LICENSE or COPYING file with the text of one of {', '.join(FAMILIES)}")
+
+
+def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        if _is_wanted(name) and path.is_file() and not path.is_symlink():
+            yield name, path.read_bytes()
+
+
 def _is_wanted(path: str) -> bool:
     return path.endswith(".py") and not SKIPPED_FOLDERS.intersection(path.split("/"))
 
@@ -165,7 +199,9 @@ def _fetch(package: Package, cache: Path) -> Path:
 
 def read_package(package: Package, cache: Path) -> Iterator[tuple[str, bytes]]:
     """The package's Python files by path, after its licence was checked."""
-    if package.name == "cpython":
+    if package.folder is not None:
+        yield from _read_folder(package.folder)
+    elif package.name == "cpython":
         check_licence(package, "PSF-2.0")
         yield from _read_stdlib(package)
     elif installed := _installed(package):
@@ -208,9 +244,18 @@ def select_sources(
     return sources
 
 
-def build_corpus(work: Path, packages: list[Package]) -> dict[str, object]:
-    """Writes the two splits and `report.json`; training comes first, so held-out copies of it drop."""
+def carries_a_copy(path: str, held_out: frozenset[str]) -> bool:
+    """Whether a training file lies in a folder named as a held-out package: changed copies evade fingerprints."""
+    return any(folder.strip("_").lower() in held_out for folder in path.split("/")[:-1])
+
+
+def build_corpus(work: Path, packages: list[Package], share_scale: float = 1.0) -> dict[str, object]:
+    """Writes the two splits and `report.json`; training comes first, so held-out copies of it drop.
+
+    `share_scale` widens what one package may give to training; the held-out text stays the same.
+    """
     (work / "corpus").mkdir(parents=True, exist_ok=True)
+    held_out = frozenset(package.name for package in packages if package.split == "held-out")
     seen: set[str] = set()
     skipped: Counter[str] = Counter()
     rows: dict[str, dict[str, object]] = {}
@@ -219,23 +264,46 @@ def build_corpus(work: Path, packages: list[Package]) -> dict[str, object]:
         with (work / "corpus" / f"{split}.jsonl").open("w", encoding="utf-8") as out:
             for package in (p for p in packages if p.split == split):
                 try:
-                    sources = select_sources(package, read_package(package, work / "cache"), seen, skipped)
-                except RefusedError as reason:
-                    refused.append(str(reason))
-                    _say(f"refused: {reason}")
+                    files = read_package(package, work / "cache")
+                    if split == "train":
+                        files = (file for file in files if not carries_a_copy(file[0], held_out))
+                        package = replace(package, max_mb=share_scale * package.max_mb)
+                    sources = select_sources(package, files, seen, skipped)
+                except (RefusedError, zipfile.BadZipFile, OSError) as reason:
+                    named = str(reason) if isinstance(reason, RefusedError) else f"{package.name}: {reason}"
+                    refused.append(named)
+                    _say(f"refused: {named}")
                     continue
                 out.writelines(json.dumps(asdict(source)) + "\n" for source in sources)
                 version = platform.python_version() if package.name == "cpython" else package.version
                 chars = sum(len(source.text) for source in sources)
-                rows[package.name] = {"version": version, "files": len(sources), "chars": chars}
+                row = {"version": version, "licence": package.licence, "split": split}
+                rows[package.name] = row | {"files": len(sources), "chars": chars}
     report: dict[str, object] = {"packages": rows, "refused": refused, "skipped": dict(skipped.most_common())}
+    if not any(row["split"] == "train" and row["files"] for row in rows.values()):
+        raise RefusedError(f"no usable text to train on: {'; '.join(refused) or 'every file was skipped'}")
     (work / "corpus" / "report.json").write_text(json.dumps(report, indent=1))
     return report
 
 
 def load_split(work: Path, split: str) -> list[Source]:
+    if not (work / "corpus" / f"{split}.jsonl").exists():
+        raise RefusedError(f"{work} holds no corpus: run --stage corpus first")
     with (work / "corpus" / f"{split}.jsonl").open(encoding="utf-8") as lines:
         return [Source(**json.loads(line)) for line in lines]
+
+
+def balanced(sources: list[Source]) -> list[Source]:
+    """About as much text of each package as the smallest has; files in a fixed random order."""
+    sizes = Counter({package: 0 for package in {source.package for source in sources}})
+    for source in sources:
+        sizes[source.package] += len(source.text)
+    kept, room = [], {package: min(sizes.values()) for package in sizes}
+    for source in random.Random(SEED).sample(sources, len(sources)):
+        if room[source.package] > 0:
+            room[source.package] -= len(source.text)
+            kept.append(source)
+    return kept
 
 
 def _say(text: str) -> None:

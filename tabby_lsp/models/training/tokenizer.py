@@ -57,17 +57,9 @@ class Tokenizer:
 
 
 def train_tokenizer(texts: Iterable[str], path: Path) -> Tokenizer:
-    from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
-    from tokenizers import Tokenizer as Bpe
+    from tokenizers import models, pre_tokenizers, trainers
 
-    bpe: Any = Bpe(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    bpe.decoder = decoders.ByteLevel()
+    bpe = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=FIRST_CONTROL,
         show_progress=False,
@@ -77,3 +69,26 @@ def train_tokenizer(texts: Iterable[str], path: Path) -> Tokenizer:
     path.parent.mkdir(parents=True, exist_ok=True)
     bpe.save(str(path))
     return Tokenizer(path)
+
+
+def write_tokenizer(tokens: list[str], merges: list[str], path: Path) -> None:
+    """The tokenizer of a GGUF file: its plain tokens in order and its merges, each two tokens with a blank."""
+    from tokenizers import models
+
+    pairs = [(left, right) for left, right in (merge.split(" ") for merge in merges)]
+    _byte_level(models.BPE({token: id for id, token in enumerate(tokens)}, pairs)).save(str(path))
+
+
+def _byte_level(model: Any) -> Any:
+    from tokenizers import Regex, decoders, pre_tokenizers
+    from tokenizers import Tokenizer as Bpe
+
+    bpe: Any = Bpe(model)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    return bpe
