@@ -205,6 +205,8 @@ def _complete(options: argparse.Namespace) -> int:
         return 0
     if options.show_prompt:
         print(answer["prompt"], file=sys.stderr)
+        if answer["pending"]:
+            print(f"(which the model goes on from with {answer['pending']!r}, and then freely)", file=sys.stderr)
     print(answer["text"])
     return 0
 
@@ -254,7 +256,7 @@ async def _complete_once(
         },
     }
     if show:
-        answer["prompt"] = done.prompt
+        answer |= {"prompt": done.prompt, "pending": done.pending}
     return answer
 
 

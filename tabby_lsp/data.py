@@ -93,6 +93,7 @@ class Completion:
     timing: Timing
     candidates: tuple[Candidate, ...]
     prompt: str = ""
+    pending: str = ""  # the end of the text before the cursor that the prompt left to the model to write again
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,9 @@ def test_a_completion_of_a_file(source: Path) -> None:
     assert 0 < answer["tokens"]["generated"] <= 12
     assert answer["tokens"]["evaluated"] > 10 and answer["tokens"]["reused"] == 0
     assert set(answer["milliseconds"]) == {"queue", "prompt", "prefill", "decode", "filters"}
-    assert answer["prompt"].endswith("    with open(path<|fim_middle|>")
+    assert answer["prompt"].endswith("    with open<|fim_middle|>") and answer["pending"] == "(path"
     assert "\n    return 1\n<|fim_prefix|>import os" in answer["prompt"]
-    assert ")" not in answer["prompt"].split("open(path")[1], "closers right of the cursor stay out of the prompt"
+    assert ")" not in answer["prompt"].split("with open")[1], "closers right of the cursor stay out of the prompt"
 
 
 def test_the_text_alone_goes_to_stdout(source: Path) -> None:

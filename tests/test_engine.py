@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from conftest import MODEL
 from editor import gone
 
 from tabby_lsp import machine
+from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.pipeline import Token
+from tabby_lsp.completion.prompt import build
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, to_json
 from tabby_lsp.engine import loading, wire
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engine.decode import ModelWriter, choose
+from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
 from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.model import Cancelled, Model
 from tabby_lsp.engine.scheduler import Scheduler
@@ -54,7 +58,8 @@ def write(writer: ModelWriter, document: str, prompt: list[int], count: int = 24
 
 def logits(writer: ModelWriter, document: str, prompt: list[int]) -> npt.NDArray[np.float32]:
     writer.prefill(document, prompt)
-    return writer.model.logits().copy()
+    assert writer._session and writer._session.logits is not None
+    return writer._session.logits.copy()
 
 
 def same(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> bool:
@@ -74,7 +79,10 @@ def test_a_prompt_is_read_from_where_it_differs(writer: ModelWriter) -> None:
     first = writer.prefill("a", tokens)
     assert (first.evaluated, first.reused) == (300, 0)
     again = writer.prefill("a", tokens)
-    assert (again.evaluated, again.reused) == (1, 299), "the last token is evaluated for its logits"
+    assert (again.evaluated, again.reused) == (0, 300), "its logits are still known"
+    shorter = writer.prefill("a", tokens[:250])
+    assert (shorter.evaluated, shorter.reused) == (1, 249), "the last token is evaluated for its logits"
+    writer.prefill("a", tokens)
     longer = writer.prefill("a", [*tokens, 5, 6])
     assert (longer.evaluated, longer.reused) == (2, 300)
     changed = writer.prefill("a", [*tokens[:200], 7, *tokens[201:]])
@@ -105,7 +113,7 @@ def test_the_document_used_least_recently_gives_way(writer: ModelWriter) -> None
         writer.prefill(document, tokens[:100])
     writer.prefill("a", tokens[:100])
     assert writer.prefill("c", tokens[50:150]).reused == 0, "takes the place of b"
-    assert writer.prefill("a", tokens[:100]).reused == 99
+    assert writer.prefill("a", tokens[:100]).reused == 100
     assert writer.prefill("b", tokens[:100]).reused == 0
 
 
@@ -127,11 +135,11 @@ def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypat
     expected = logits(writer, "fresh", tokens)
     evaluate, calls = model.evaluate, []
 
-    def abort_in_the_fourth(batch: Any, position: int, sequence: int) -> None:
+    def abort_in_the_fourth(batch: Any, *place: int) -> float:
         calls.append(len(batch))
         if len(calls) == 4:
             model.abort()
-        evaluate(batch, position, sequence)
+        return evaluate(batch, *place)
 
     monkeypatch.setattr(type(model), "batch_size", property(lambda self: 32))
     monkeypatch.setattr(model, "evaluate", abort_in_the_fourth)
@@ -140,7 +148,7 @@ def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypat
     assert calls == [32] * 4, "nothing was computed after the cancel"
     model.allow()
     assert writer.prefill("a", tokens).reused == 96
-    assert same(writer.model.logits(), expected)
+    assert same(logits(writer, "a", tokens), expected)
 
 
 def test_a_cancel_inside_a_batch_leaves_the_cache_in_order(
@@ -226,6 +234,149 @@ def test_greedy_is_the_likeliest_and_probabilities_are_the_models(writer: ModelW
     token, probability = choose(writer.model.logits(), 0.0, np.random.default_rng(0))
     assert token == int(np.argmax(logits))
     assert probability == pytest.approx(chances[token], rel=1e-4)
+
+
+def drafts(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of tokens of the steps that are made from now on."""
+    evaluate, steps = writer.model.evaluate, []
+
+    def counted(tokens: Any, *place: int) -> float:
+        steps.append(len(tokens))
+        return evaluate(tokens, *place)
+
+    monkeypatch.setattr(writer.model, "evaluate", counted)
+    return steps
+
+
+REPEATED = "def first(self):\n    return self._items[0]\n\n\ndef second(self):\n    return self._items[1]\n\n\n" * 4
+
+
+class Eager(Speculation):
+    """Tries every draft, at full length."""
+
+    def length(self, matched: int, per_token: float) -> int:
+        return LONGEST_DRAFT
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_speculation_writes_what_plain_greedy_decoding_writes(writer: ModelWriter, place: int) -> None:
+    """Token for token, whatever is drafted, also where every draft is tried at full length."""
+    tokens = writer.vocabulary.tokenize(TEXT if place % 2 else REPEATED)
+    prompt = tokens[: min(len(tokens), 800) - 30 * place]
+    writer.speculates = False
+    plain = write(writer, "plain", prompt, 48)
+    writer.speculates = True
+    for eager in (False, True):
+        if eager:
+            writer._speculation = Eager()
+        tried = write(writer, f"tried {eager}", prompt, 48)
+        assert ids(tried) == ids(plain)
+        assert [token.text for token in tried] == [token.text for token in plain]
+        assert [token.probability for token in tried] == pytest.approx([p.probability for p in plain], abs=0.02)
+
+
+def test_what_stood_before_is_written_in_fewer_steps(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = writer.vocabulary.tokenize(REPEATED)
+    steps = drafts(writer, monkeypatch)
+    writer.prefill("a", prompt)
+    steps.clear()
+    written = list(writer.decode(Sampling(48)))
+    assert len(written) == 48 and len(steps) < 30
+    writer.speculates = False
+    writer.prefill("b", prompt)
+    steps.clear()
+    assert ids(list(writer.decode(Sampling(48)))) == ids(written) and len(steps) == 47
+
+
+def test_writing_may_end_in_the_middle_of_a_draft(writer: ModelWriter) -> None:
+    """The one who reads the tokens stops, or the number asked for is reached: the cache is in order."""
+    prompt = writer.vocabulary.tokenize(REPEATED)
+    writer._speculation = Eager()
+    expected = write(writer, "a", prompt, 40)
+    for count in range(1, 12):
+        assert ids(write(writer, "a", prompt, count)) == ids(expected[:count])
+        session = writer._sessions.of("a")
+        assert writer.model.held(session.sequence) == len(session.tokens)
+        writer.prefill("a", prompt)
+        assert ids([token for token, _ in zip(writer.decode(Sampling(40)), range(count), strict=False)]) == ids(
+            expected[:count]
+        )
+        assert writer.model.held(session.sequence) == len(session.tokens)
+
+
+def test_a_draft_follows_the_longest_ending_that_stood_before() -> None:
+    text = [1, 2, 3, 4, 5, 9, 2, 3, 4, 6, 9, 3, 4, 7, 9, 2, 3, 4]
+    assert look_up(text, 2) == Draft((6, 9), 4), "9 2 3 4 stood before 6"
+    assert look_up([*text[1:4], 8], 2) is None
+    assert look_up([1, 2, 3, 1, 2], 8) == Draft((3, 1, 2), 2)
+    assert look_up([1, 2, 3, 1, 2], 8, barred={1}) == Draft((3,), 2)
+    assert look_up([1, 2, 3, 1, 2], 8, barred={3}) is None
+    assert look_up([], 8) is None and look_up([1], 8) is None and look_up([1, 1], 8) is None
+
+
+def test_drafts_are_as_long_as_they_pay() -> None:
+    cheap, dear = Speculation(), Speculation()
+    for count in range(1, LONGEST_DRAFT + 2):
+        cheap.measured(count, 20.0)
+        dear.measured(count, 20.0 * count)
+    assert cheap.length(3, 1.0) == LONGEST_DRAFT, "where more tokens take no longer"
+    assert dear.length(3, 1.0) == 0, "where two tokens take twice as long as one"
+    middling = Speculation(milliseconds={1: 20.0})
+    assert 0 < middling.length(3, 4.0) < LONGEST_DRAFT
+    for _ in range(200):  # nothing ever comes true
+        middling.expect(Draft((1, 2, 3), 3), 10)
+        middling.learn(range(11), 9)
+    assert middling.length(3, 4.0) == 0
+    for _ in range(200):  # learned of drafts that are not tried any more
+        middling.expect(Draft((1, 2, 3), 3), 10)
+        middling.learn([*range(11), 1, 2], 3)
+    assert middling.length(3, 4.0) == LONGEST_DRAFT
+
+
+PENDING_TEXTS = {
+    "a word": "import os\n\n\ndef read(path):\n    with open(path) as file:\n        ret",
+    "a long name": "class Parser:\n    def next_token(self):\n        self.current_tok",
+    "blanks": "def f(x):\n    if x:\n        ",
+    "a blank": "import os\nfrom ",
+    "a quote": 'print("',
+    "an operator": "x = 1\ny = x +",
+    "letters beyond ASCII": "# Die größte Länge in Zü",
+    "an emoji": "s = '😀",
+    "half of a word": "naïv",
+    "digits": "x = 12",
+}
+
+
+@pytest.mark.parametrize("title", PENDING_TEXTS)
+def test_what_is_pending_is_written_first_and_is_not_in_the_text(title: str, writer: ModelWriter) -> None:
+    """No typed byte is lost, none is doubled, whatever the model would rather write."""
+    text = PENDING_TEXTS[title]
+    layout = choose_layout(writer.vocabulary)
+    prompt = build(layout, CompletionContext(text), 2000)
+    assert prompt.pending and text.encode().endswith(prompt.pending)
+    for sampling in (Sampling(12), Sampling(12, 2.0, 1), Sampling(12, 2.0, 2)):
+        writer.prefill(title, prompt.tokens)
+        written = list(writer.decode(sampling, prompt.pending))
+        data = b"".join(writer.vocabulary.piece(token.id) for token in written)
+        assert data.startswith(prompt.pending)
+        assert "".join(token.text for token in written) == text_of(data[len(prompt.pending) :])
+
+
+def text_of(data: bytes) -> str:
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+
+
+def test_tokens_that_agree_with_a_text() -> None:
+    vocab = Model(EngineSettings(str(MODEL), parallelism=1)).vocab
+    pieces = {token: vocab.piece(token) for token in range(vocab.size)}
+    controls = set(vocab.controls().values())
+    for text in (b"re", b" self", b"\xc3", "ü".encode(), b"        ", b"zqxj", b"\xff"):
+        expected = {
+            token
+            for token, piece in pieces.items()
+            if piece and token not in controls and (piece.startswith(text) or text.startswith(piece))
+        }
+        assert set(vocab.agreeing(text).tolist()) == expected
 
 
 def test_a_seed_gives_the_same_text_again(writer: ModelWriter) -> None:

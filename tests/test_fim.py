@@ -7,6 +7,7 @@ families' own as far as prompts depend on them: see `vocabularies.py`.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import itertools
 import random
@@ -50,7 +51,12 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
 @cache
 def default_layout(vocab: Vocab) -> Layout:
     """As in the engine, where a model's layout is chosen once and lives as long as the model."""
-    return choose_layout(vocab)
+    return plain_layout(vocab)
+
+
+def plain_layout(vocab: Vocab, wanted: str = "auto", template: str = "") -> Layout:
+    """The family's form itself: all of the prefix in its place, the word under the cursor included."""
+    return replace(choose_layout(vocab, wanted, template), healing=False, freezing=False)
 
 
 # --- the table
@@ -331,7 +337,7 @@ def test_every_family_and_every_vocabulary_stands_in_the_table() -> None:
 @every_row
 def test_the_prompt_of_one_file(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX)
-    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
+    prompt = build(plain_layout(vocab), context_of(at), PLENTY)
     expected = expect(row, at)
     assert read(row.vocabulary, vocab, prompt.tokens) == expected
     assert list(prompt.tokens) == as_tokens(vocab, expected)
@@ -342,7 +348,7 @@ def test_the_prompt_of_one_file(row: Row, load: Load) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.repository], ids=lambda row: row.vocabulary)
 def test_the_prompt_with_pieces_of_two_other_files(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX, snippets=SNIPPETS)
-    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
+    prompt = build(plain_layout(vocab), context_of(at), PLENTY)
     expected = expect(row, at)
     assert read(row.vocabulary, vocab, prompt.tokens) == expected
     assert list(prompt.tokens) == as_tokens(vocab, expected)
@@ -353,7 +359,7 @@ def test_the_prompt_with_pieces_of_two_other_files(row: Row, load: Load) -> None
 def test_a_layout_asked_for_that_the_family_knows(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX)
     wanted = PREFIX_FIRST if row.layout == SUFFIX_FIRST else SUFFIX_FIRST
-    layout = choose_layout(vocab, wanted)
+    layout = plain_layout(vocab, wanted)
     prompt = build(layout, context_of(at), PLENTY)
     assert (layout.name, layout.notes) == (wanted, ())
     assert list(prompt.tokens) == as_tokens(vocab, expect(row, at, row.other_layout))
@@ -372,7 +378,7 @@ def test_a_layout_that_the_family_was_not_trained_on_is_refused_with_a_note(row:
 @every_row
 def test_what_ends_the_middle(row: Row, load: Load) -> None:
     vocab = load(row.vocabulary)
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     missing = [
         text
         for text in row.stops.split()
@@ -385,7 +391,7 @@ def test_what_ends_the_middle(row: Row, load: Load) -> None:
 @every_row
 def test_a_prompt_begins_with_bos_where_the_family_has_one_and_holds_no_other(row: Row, load: Load) -> None:
     vocab = load(row.vocabulary)
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     assert layout.bos == ((token_of(vocab, row.bos),) if row.bos else ())
     tokens = build(layout, context_of(At(PREFIX, SUFFIX)), PLENTY).tokens
     assert tokens.count(vocab.bos) == len(row.bos and [row.bos])
@@ -419,7 +425,7 @@ def test_families_by_name_architecture_and_vocabulary(
 
 def test_a_model_without_tokens_for_the_middle_says_so_once_and_reads_the_prefix_alone(load: Load) -> None:
     vocab = load("gpt-2")
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     assert len(layout.notes) == 1 and "before the cursor" in layout.notes[0]
     prompt = build(layout, context_of(At(PREFIX, SUFFIX)), PLENTY)
     assert (list(prompt.tokens), prompt.text) == (vocab.tokenize(PREFIX), PREFIX)
@@ -441,7 +447,7 @@ def check_hostile(row: Row, load: Load, texts: Iterable[str], snippets: bool = F
     one_line = hostile.replace("\n", " ")
     others = (Snippet(f"a/{one_line}", hostile), Snippet("b", f"{hostile}\n{hostile}")) if snippets else ()
     at = At(hostile, f"\n{hostile}", f"src/{one_line}", f"the {one_line}", snippets=others)
-    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
+    prompt = build(plain_layout(vocab), context_of(at), PLENTY)
     assert read(row.vocabulary, vocab, prompt.tokens) == expect(row, at)
 
 
@@ -477,7 +483,7 @@ def test_any_character_goes_through_unchanged(row: Row, load: Load) -> None:
     odd = "\0\x0b\x0c\x1f\x7f\x85\u2028\u2029\ufeff\u200bäß中文😀🏳️‍🌈\U0010ffff\t\xa0{prefix}{0}%s\\n"
     at = At(f"{odd}\n{odd}", f"\n{odd}\n", path=f"{odd}.py")
     vocab = load(row.vocabulary)
-    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
+    prompt = build(plain_layout(vocab), context_of(at), PLENTY)
     assert read(row.vocabulary, vocab, prompt.tokens) == expect(row, at)
     assert prompt.text == "".join(expect(row, at)).removeprefix(row.bos)
 
@@ -499,7 +505,7 @@ def test_a_piece_of_another_file_is_never_taken_for_a_part_of_the_template(
     row: Row, snippet: Snippet, load: Load
 ) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX, snippets=(snippet,))
-    prompt = build(choose_layout(vocab), context_of(at), PLENTY)
+    prompt = build(plain_layout(vocab), context_of(at), PLENTY)
     assert read(row.vocabulary, vocab, prompt.tokens) == expect(row, at)
 
 
@@ -639,7 +645,7 @@ def test_text_full_of_control_texts_keeps_to_the_budget(row: Row, load: Load) ->
 @every_row
 def test_pieces_of_other_files_leave_the_budget_and_the_cursor_in_place(row: Row, load: Load) -> None:
     vocab = load(row.vocabulary)
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     many = tuple(Snippet(f"src/module_{i}.py", "x\n\n" * (1 << i) + "y = [x]") for i in range(10))
     blank = tuple(Snippet(f"src/{i}.py", "\n" * i) for i in range(1, 300, 17))
     failures = []
@@ -670,7 +676,7 @@ def test_a_prompt_is_fitted_in_few_steps(name: str, title: str, load: Load) -> N
     """Whatever the budget leaves to the text: reading it a few times must do, not once for each line."""
     vocab, context = load(name), CONTEXTS[title]
     counted = Counted(vocab._handle, vocab.name, vocab.architecture)
-    layout, size = choose_layout(counted), template_size(row_of(name), vocab, context)
+    layout, size = plain_layout(counted), template_size(row_of(name), vocab, context)
     snippets = tuple(Snippet(f"src/module_{i}.py", "x = 1\n" * (1 << i)) for i in range(8))
     failures = []
     for others, budget in itertools.product((snippets, snippets[:1], ()), (size + 8, size + 20, 120, 512, 2000)):
@@ -686,7 +692,7 @@ def test_a_prompt_is_fitted_in_few_steps(name: str, title: str, load: Load) -> N
 def test_a_budget_that_is_too_small_for_the_text_is_used(name: str, budget: int, load: Load) -> None:
     """An anchor costs some of the text that would have fitted, not most of it, wherever the cursor stands."""
     vocab = load(name)
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     used = []
     for line in range(100, len(LINES) - 100, 7):
         prefix, line_suffix, suffix, first_line = surround(LINES, line, len(LINES[line]) - 1)
@@ -712,7 +718,7 @@ def type_text(
     Returns how many tokens of each prompt were not already at their place in the one before.
     """
     before, after = "".join(lines[: line + 1]).removesuffix("\n"), "".join(lines[line + 1 :])
-    last: tuple[int, ...] = ()
+    last: Prompt | None = None
     changed = []
     for end in range(len(typed) + 1):
         document = split_lines(f"{before}{typed[:end]}{closing}\n{after}")
@@ -720,9 +726,9 @@ def type_text(
         column = len(document[at]) - 1 - len(closing)
         prefix, line_suffix, suffix, first_line = surround(document, at, column)
         context = CompletionContext(prefix, line_suffix, suffix, first_line, "src/a.py", "r", "python")
-        prompt = build(layout, context, budget)
-        changed.append(len(prompt.tokens) - common(last, prompt.tokens))
-        last = prompt.tokens
+        prompt = build(layout, context, budget, last)
+        changed.append(len(prompt.tokens) - (common(last.tokens, prompt.tokens) if last else 0))
+        last = prompt
     return changed[1:]
 
 
@@ -741,6 +747,7 @@ def suffix_first(load: Load, *names: str) -> list[tuple[Vocab, Layout, int]]:
     return found
 
 
+LAYOUTS = "auto", SUFFIX_FIRST
 TYPED_LINE = "        some_value = self.method(argument, other=['text', 12345]) + more_of_it"
 
 
@@ -786,6 +793,128 @@ def test_a_pair_that_the_editor_closed_changes_nothing(load: Load) -> None:
         assert max(changed) <= behind + 8, layout.family.name
 
 
+@pytest.mark.parametrize("name", ["tabby-starter", "starcoder2", "codellama", "deepseek-coder"])
+def test_typing_code_costs_under_three_tokens_a_key_at_prompts_of_2500(name: str, load: Load) -> None:
+    """The measure of "Latency": at a full window, over several lines, with a pair that the editor closed in some."""
+    vocab = load(name)
+    lines = inspect.getsource(argparse).splitlines(keepends=True)
+    typed = f"\n{TYPED_LINE[:50]}\n        if some_value:\n            return None\n"
+    prefix, line_suffix, suffix, first_line = surround(lines, 700, 0)
+    context = CompletionContext(prefix, line_suffix, suffix, first_line, "src/a.py", "r", "python")
+    for layout in {choose_layout(vocab, wanted).name: choose_layout(vocab, wanted) for wanted in LAYOUTS}.values():
+        assert len(build(layout, context, 4000).tokens) >= 2500
+        for text, closing in ((typed, ""), (typed[20:50], ")")):
+            changed = type_text(layout, vocab, lines, 700, text, 4000, closing)
+            assert sum(changed) / len(changed) < 3, layout.name
+
+
+# --- the frozen prefix
+
+FROZEN_AT = "def area(r):\n"
+
+
+def freezing(load: Load) -> list[tuple[Row, Vocab, Layout]]:
+    rows = [(row, load(row.vocabulary), replace(choose_layout(load(row.vocabulary)), healing=False)) for row in ROWS]
+    return [each for each in rows if each[2].freezes]
+
+
+def test_prefix_first_families_freeze_the_prefix_and_no_others(load: Load) -> None:
+    frozen = {row.family for row, _, _ in freezing(load)}
+    assert frozen == {row.family for row in ROWS if row.layout == PREFIX_FIRST} - {"none"}
+
+
+def test_what_was_typed_since_stands_behind_the_middle_token(load: Load) -> None:
+    for row, vocab, layout in freezing(load):
+        first = build(layout, CompletionContext(FROZEN_AT, "", SUFFIX, path="a.py"), PLENTY)
+        typed = FROZEN_AT + "    return 3 *\n    x = r"
+        prompt = build(layout, CompletionContext(typed, "", SUFFIX, path="a.py"), PLENTY, first)
+        at = At(FROZEN_AT, SUFFIX, "a.py", "repository", "")
+        expected = [*expect(row, at)[:-1], "    return 3 *\n    x = r"]
+        assert list(prompt.tokens) == as_tokens(vocab, expected), row.family
+        assert prompt.text == "".join(expected).removeprefix(row.bos)
+        assert (prompt.prefix, prompt.suffix) == (typed, SUFFIX)
+        assert list(prompt.tokens[: len(first.tokens)]) == list(first.tokens)
+
+
+def test_a_prefix_is_frozen_at_the_start_of_the_cursor_s_line(load: Load) -> None:
+    for row, vocab, layout in freezing(load):
+        prompt = build(layout, CompletionContext(FROZEN_AT + "    ret", "", SUFFIX, path="a.py"), PLENTY)
+        at = At(FROZEN_AT, SUFFIX, "a.py", "repository", "")
+        assert list(prompt.tokens) == as_tokens(vocab, [*expect(row, at)[:-1], "    ret"]), row.family
+
+
+@pytest.mark.parametrize(
+    ("change", "moves"),
+    [
+        (("x = 1\ny = ", SUFFIX), False),
+        (("x = 1\n", SUFFIX), False),
+        (("", SUFFIX), False),
+        (("x = 1\ny = 2\nz", SUFFIX), False),
+        (("x = 1\ny = ", "\n    return 0\n"), True),  # words behind the cursor: all is read again anyway
+        (("x = 1\n" * 300, SUFFIX), True),  # no longer a middle of a few lines
+    ],
+)
+def test_when_the_frozen_prefix_moves(change: tuple[str, str], moves: bool, load: Load) -> None:
+    typed, suffix = change
+    for row, _, layout in freezing(load):
+        first = build(layout, CompletionContext(FROZEN_AT + "x = 1", "", SUFFIX), PLENTY)
+        then = CompletionContext(FROZEN_AT + typed, "", suffix)
+        prompt = build(layout, then, PLENTY, first)
+        assert (prompt.frozen != len(FROZEN_AT)) is moves, row.family
+        if moves:
+            assert prompt == build(layout, then, PLENTY)
+    gone = CompletionContext("def other(r):\nx = 1", "", SUFFIX)
+    for _, _, layout in freezing(load):
+        first = build(layout, CompletionContext(FROZEN_AT + "x = 1", "", SUFFIX), PLENTY)
+        assert build(layout, gone, PLENTY, first) == build(layout, gone, PLENTY), "text before it was changed"
+
+
+# --- the word under the cursor
+
+
+@every_row
+def test_the_word_under_the_cursor_is_left_to_the_model(row: Row, load: Load) -> None:
+    """What is read and what is pending are the text, byte for byte, at every place of a line."""
+    vocab = load(row.vocabulary)
+    layout = choose_layout(vocab)
+    line = '        self._größe = total.count("é😀") + 12.5  # not yet\n'
+    for end in range(len(line) + 1):
+        text = FROZEN_AT + line[:end]
+        prompt = build(layout, CompletionContext(text, "", SUFFIX), PLENTY)
+        read_last = b"".join(map(vocab.piece, prompt.tokens))
+        whole = b"".join(map(vocab.piece, build(replace(layout, healing=False), context_at(text), PLENTY).tokens))
+        cut = whole.find(text.encode()) if not layout.freezes else len(whole) - len(line[:end].encode())
+        tail = cut + (len(text.encode()) if not layout.freezes else len(line[:end].encode()))
+        assert read_last == whole[: tail - len(prompt.pending)] + whole[tail:], line[:end]
+        assert text.encode().endswith(prompt.pending)
+        if end < len(line) and line[:end].endswith(("sel", "tot", "coun", "        ", "é")):
+            assert prompt.pending, line[:end]
+
+
+def context_at(text: str) -> CompletionContext:
+    return CompletionContext(text, "", SUFFIX)
+
+
+@every_row
+def test_a_text_has_the_same_tokens_whether_it_was_typed_or_opened(row: Row, load: Load) -> None:
+    """Nothing depends on the way there but the place where a prefix was frozen."""
+    vocab = load(row.vocabulary)
+    for wanted in ("auto", SUFFIX_FIRST):
+        layout = choose_layout(vocab, wanted)
+        typed: Prompt | None = None
+        for end in range(len(TYPED_LINE) + 1):
+            context = context_at(FROZEN_AT + TYPED_LINE[:end])
+            typed = build(layout, context, PLENTY, typed)
+            assert typed == build(layout, context, PLENTY)
+
+
+def test_typing_a_word_leaves_the_prompt_as_it_is(load: Load) -> None:
+    for row in ROWS:
+        layout = choose_layout(load(row.vocabulary))
+        prompts = {build(layout, context_at(f"x = self.{'comp'[:end]}"), PLENTY).tokens for end in range(1, 5)}
+        assert len(prompts) == 1, row.family
+
+
 # --- where the suffix begins
 
 
@@ -793,7 +922,7 @@ def test_a_pair_that_the_editor_closed_changes_nothing(load: Load) -> None:
 @pytest.mark.parametrize("line_suffix", ["", ")", ")]}", "  ", '")', "'):", "`;", "\t,", ">"])
 def test_what_editors_write_behind_the_cursor_is_not_in_the_prompt(row: Row, line_suffix: str, load: Load) -> None:
     vocab = load(row.vocabulary)
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     bare = build(layout, CompletionContext(PREFIX, "", SUFFIX), PLENTY)
     assert build(layout, CompletionContext(PREFIX, line_suffix, SUFFIX), PLENTY) == bare
 
@@ -802,7 +931,7 @@ def test_what_editors_write_behind_the_cursor_is_not_in_the_prompt(row: Row, lin
 @pytest.mark.parametrize("line_suffix", ["x", "name)", " + 1", ") -> int:", "  # why", "é"])
 def test_words_behind_the_cursor_begin_the_suffix(row: Row, line_suffix: str, load: Load) -> None:
     vocab = load(row.vocabulary)
-    prompt = build(choose_layout(vocab), CompletionContext(PREFIX, line_suffix, SUFFIX, path="a.py"), PLENTY)
+    prompt = build(plain_layout(vocab), CompletionContext(PREFIX, line_suffix, SUFFIX, path="a.py"), PLENTY)
     at = At(PREFIX, line_suffix + SUFFIX, "a.py", "repository", "")
     assert list(prompt.tokens) == as_tokens(vocab, expect(row, at))
 
@@ -811,7 +940,7 @@ def test_words_behind_the_cursor_begin_the_suffix(row: Row, line_suffix: str, lo
 
 
 def templated(vocab: Vocab, template: str, context: CompletionContext, budget: int = PLENTY) -> Prompt:
-    layout = choose_layout(vocab, template=template)
+    layout = plain_layout(vocab, template=template)
     assert layout.name == "template"
     return build(layout, context, budget)
 
@@ -930,7 +1059,7 @@ COMMENTS = """\
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.repository], ids=lambda row: row.vocabulary)
 def test_pieces_of_other_files_are_comments_where_the_family_knows_nothing_else(row: Row, load: Load) -> None:
     vocab, at = load(row.vocabulary), At(PREFIX, SUFFIX)
-    prompt = build(choose_layout(vocab), replace(context_of(at), snippets=SNIPPETS), PLENTY)
+    prompt = build(plain_layout(vocab), replace(context_of(at), snippets=SNIPPETS), PLENTY)
     expected = expect(row, replace(at, prefix=COMMENTS + PREFIX))
     assert list(prompt.tokens) == as_tokens(vocab, expected)
     assert prompt.text == "".join(expected).removeprefix(row.bos)
@@ -942,7 +1071,7 @@ def test_pieces_of_other_files_are_comments_where_the_family_knows_nothing_else(
 def test_pieces_of_other_files_are_left_out_where_no_comment_can_hold_them(row: Row, language: str, load: Load) -> None:
     vocab = load(row.vocabulary)
     context = replace(context_of(At(PREFIX, SUFFIX)), language=language)
-    layout = choose_layout(vocab)
+    layout = plain_layout(vocab)
     bare = build(layout, context, PLENTY)
     assert build(layout, replace(context, snippets=SNIPPETS), PLENTY) == bare
 
@@ -950,7 +1079,7 @@ def test_pieces_of_other_files_are_left_out_where_no_comment_can_hold_them(row: 
 def test_comments_are_those_of_the_language(load: Load) -> None:
     vocab = load("santacoder")
     context = replace(context_of(At(PREFIX, SUFFIX)), language="go", snippets=SNIPPETS[:1])
-    prompt = build(choose_layout(vocab), context, PLENTY)
+    prompt = build(plain_layout(vocab), context, PLENTY)
     assert "// Path: src/units.py\n// def inch():\n//     return 0.0254\ndef area" in prompt.text
 
 
@@ -958,6 +1087,6 @@ def test_no_comment_ends_early(load: Load) -> None:
     """What ends a line in some language ends the comment there: all of another file stays behind markers."""
     vocab = load("santacoder")
     snippets = (Snippet("a.py", "one\x0ctwo\u2028three\x85four\r\nfive\rsix"),)
-    text = build(choose_layout(vocab), replace(context_of(At(PREFIX, SUFFIX)), snippets=snippets), PLENTY).text
+    text = build(plain_layout(vocab), replace(context_of(At(PREFIX, SUFFIX)), snippets=snippets), PLENTY).text
     comments = text[text.index("# Path") : text.index("def area")]
     assert all(line.startswith("#") for line in re.split("[\n\r\x0c\u2028\x85]", comments) if line)

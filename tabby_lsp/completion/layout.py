@@ -7,7 +7,7 @@ into tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from string import Formatter
@@ -44,6 +44,9 @@ class Vocabulary(Protocol):
     def is_end(self, token: int) -> bool:
         """Whether the vocabulary itself says that generation ends at this token."""
 
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token writes; a control token writes none."""
+
 
 class PlainText:
     """Text to tokens, none of which is a control token.
@@ -71,6 +74,9 @@ class PlainText:
         tokens = [token for piece in pieces for token in self._vocabulary.tokenize(piece)]
         # A control token of a single character has no inside: it is left out.
         return [token for token in tokens if token not in self._ids]
+
+    def bytes(self, tokens: Sequence[int]) -> bytes:
+        return b"".join(map(self._vocabulary.piece, tokens))
 
     def _count(self, line: str) -> int:
         return len(self.tokens(line))
@@ -110,6 +116,16 @@ class Layout:
     snippet: Template = ()
     repository_body: Template = ()  # empty: pieces of other files become comments before the prefix
     notes: tuple[str, ...] = ()
+    healing: bool = True  # whether the word under the cursor is left to the model to write again
+    freezing: bool = True  # whether what is typed may be appended behind the suffix, where the template allows it
+
+    @property
+    def freezes(self) -> bool:
+        """Whether the middle may begin before the cursor: prefix first, then the suffix, a control token last."""
+        if not self.freezing:
+            return False
+        order = [piece.name for piece in self.body if isinstance(piece, Slot) and piece.name in ("prefix", "suffix")]
+        return order == ["prefix", "suffix"] and isinstance(self.body[-1], Control)
 
 
 def choose_layout(vocabulary: Vocabulary, wanted: str = "auto", template: str = "") -> Layout:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tabby_lsp.completion.filters import clean, overtyped
 from tabby_lsp.completion.layout import Layout, Vocabulary
-from tabby_lsp.completion.prompt import build
+from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
 from tabby_lsp.data import Candidate, Completion, CompletionContext, Sampling, Timing
+
+MOST_EARLIER = 16  # documents whose last prompt is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Writer(Protocol):
 
     def prefill(self, document: str, prompt: Sequence[int]) -> Prefilled: ...
 
-    def decode(self, sampling: Sampling) -> Iterator[Token]: ...
+    def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
+        """Tokens after the prompt. The first ones repeat `pending`, and their texts begin behind it."""
 
 
 def complete(
@@ -57,15 +60,26 @@ def complete(
     emit: Callable[[str], None],
     model_name: str = "",
     show_prompt: bool = False,
+    earlier: MutableMapping[str, Prompt] | None = None,
 ) -> Completion:
-    """One completion. `document` names the KV cache to use; `emit` is given each piece of text as it is written."""
+    """One completion. `document` names the KV cache to use; `emit` is given each piece of text as it is written.
+
+    `earlier` holds the prompt last read for each document, and is given this one.
+    """
     clock = [time.perf_counter()]
-    prompt = build(layout, context, max_prompt_tokens)
+    earlier = {} if earlier is None else earlier
+    prompt = build(layout, context, max_prompt_tokens, earlier.pop(document, None))
+    earlier[document] = prompt
+    while len(earlier) > MOST_EARLIER:
+        del earlier[next(iter(earlier))]
     clock.append(time.perf_counter())
-    prefilled = writer.prefill(document, prompt.tokens)
+    # A model without control tokens has nothing to go on at the beginning of a file.
+    prefilled = writer.prefill(document, prompt.tokens) if prompt.tokens else Prefilled(0, 0)
     clock.append(time.perf_counter())
     rules = stop_rules(context, (*layout.family.stop_text, *stop_words))
-    candidate = _write(writer, layout, sampling, rules, emit)
+    candidate = Candidate("", (), "end token")
+    if prompt.tokens:
+        candidate = _write(writer, layout, sampling, prompt.pending, rules, emit)
     clock.append(time.perf_counter())
     text = clean(candidate.text, context)
     replace = overtyped(text, context.line_suffix) if text else 0
@@ -82,17 +96,23 @@ def complete(
         timing=Timing(0.0, *stages),
         candidates=(candidate,),
         prompt=prompt.text if show_prompt else "",
+        pending=prompt.pending.decode("utf-8", "replace"),
     )
 
 
 def _write(
-    writer: Writer, layout: Layout, sampling: Sampling, rules: StopRules, emit: Callable[[str], None]
+    writer: Writer,
+    layout: Layout,
+    sampling: Sampling,
+    pending: bytes,
+    rules: StopRules,
+    emit: Callable[[str], None],
 ) -> Candidate:
     text = ""
     probabilities: list[float] = []
     stop: Stop | None = None
     ended = False
-    for token in writer.decode(sampling):
+    for token in writer.decode(sampling, pending):
         probabilities.append(round(token.probability, 5))
         if writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens:
             ended = True

@@ -1,14 +1,20 @@
 """A prompt as token ids: a layout filled with what surrounds the cursor, within a budget of tokens.
 
-Two promises. Only the template's own control tokens become control tokens: a buffer that contains
-`<|fim_middle|>` is text like any other. And what is cut to fit is always text, far from the cursor first, never
-a control token.
+Promises. Only the template's own control tokens become control tokens: a buffer that contains `<|fim_middle|>` is
+text like any other. What is cut to fit is always text, far from the cursor first, never a control token. And
+typing only appends, so that next to nothing has to be read again at a key:
+
+- Suffix first, the prefix is last anyway. Prefix first, the text before the cursor is cut in two at a line's start:
+  the frozen prefix, and behind the middle token what was typed since (the form of EFIM, arXiv 2505.21889). The
+  place stays while one types on, and moves where suffix or window change, when all is read again anyway.
+- The word under the cursor is left out, and is `Prompt.pending`: the model writes it again and goes on. It then
+  writes it in the tokens it knows it in ("token healing"), and a prompt stays the same while one types a word.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tabby_lsp.completion.context import anchored
@@ -28,6 +34,21 @@ LINE_GRID = 128  # characters
 # A window begins at a multiple of this many lines for every so many tokens of the budget, rounded down to a power of
 # two: about a quarter of the window.
 TOKENS_PER_ANCHOR_LINE, LARGEST_ANCHOR = 48, 6
+# What was typed behind a frozen prefix stays a middle as models know them from training: a few lines.
+MOST_TYPED_TOKENS = 384
+
+# What a tokenizer may join with what is typed next: a word and the character before it, blanks, a run of signs.
+# The pre-tokenizers of the families here (GPT-2's, Qwen2's, Llama 3's) cut no finer than this.
+_UNFINISHED = re.compile(r"(?:[^\w\n]|_)?[^\W\d_]+$|\d{1,3}$|[^\S\n]+$|[^\S\n]?[^\w\s]{1,8}$")
+MOST_PENDING_TOKENS = 4  # each may cost a step of decoding, where the model takes another way through the word
+
+
+class _Cursor:
+    """The place in a template's pieces where the text before the cursor ends."""
+
+
+_CURSOR = _Cursor()
+Piece = Control | Slot | str | _Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +56,31 @@ class Prompt:
     tokens: tuple[int, ...]
     text: str  # the same to read: control tokens by their names
     layout: str
-    prefix: str  # what of the context's prefix is in it
+    prefix: str  # what of the context's prefix is in it, the pending text included
+    suffix: str = ""
+    frozen: int = 0  # characters of `prefix` that stand before the suffix, where that comes second
+    pending: bytes = b""  # the end of `prefix`, which is not in it: the model writes it again
 
 
-def build(layout: Layout, context: CompletionContext, budget: int) -> Prompt:
-    """The prompt for a context, of at most `budget` tokens. `budget` must hold the template itself."""
+def build(layout: Layout, context: CompletionContext, budget: int, before: Prompt | None = None) -> Prompt:
+    """The prompt for a context, of at most `budget` tokens. `budget` must hold the template itself.
+
+    `before` is the prompt that was read last for this document: a frozen prefix stays where it is if it can.
+    """
     snippets = _fitting_snippets(layout, context, int(budget * SNIPPET_SHARE))
     above, newline, line = context.prefix.rpartition("\n")
     suffix = suffix_text(context)
-    tokens, text = _fill(layout, context, "", "", snippets)
-    while snippets and len(tokens) > budget * (1 - SNIPPET_SHARE / 2):  # a long template, or a long path
+    filled = _fill(layout, context, "", "", 0, snippets)
+    while snippets and len(filled.tokens) > budget * (1 - SNIPPET_SHARE / 2):  # a long template, or a long path
         snippets = snippets[:-1]
-        tokens, text = _fill(layout, context, "", "", snippets)
-    room = max(1, budget - len(tokens))
+        filled = _fill(layout, context, "", "", 0, snippets)
+    room = max(1, budget - len(filled.tokens))
     prefix, suffix = _fit(layout, context, above + newline, line, suffix, room, anchor_step(budget))
-    tokens, text = _fill(layout, context, prefix, suffix, snippets)
-    while len(tokens) > budget and (prefix or suffix or snippets):
+    frozen = _frozen(layout, prefix, suffix, before)
+    filled = _fill(layout, context, prefix, suffix, frozen, snippets)
+    while len(filled.tokens) > budget and (prefix or suffix or snippets):
         # Texts that are joined can cost more tokens than their lines did apart.
-        excess = len(tokens) - budget
+        excess = len(filled.tokens) - budget
         if "\n" in prefix:
             prefix = _without_first_lines(prefix, excess, layout.plain)
         elif suffix:
@@ -61,8 +89,19 @@ def build(layout: Layout, context: CompletionContext, budget: int) -> Prompt:
             snippets = snippets[:-1]
         else:
             prefix = prefix[len(prefix) // 8 + 1 :]
-        tokens, text = _fill(layout, context, prefix, suffix, snippets)
-    return Prompt(tuple(tokens), text, layout.name, prefix)
+        frozen = _frozen(layout, prefix, suffix, before)
+        filled = _fill(layout, context, prefix, suffix, frozen, snippets)
+    return Prompt(tuple(filled.tokens), filled.text, layout.name, prefix, suffix, frozen, filled.pending)
+
+
+def _frozen(layout: Layout, prefix: str, suffix: str, before: Prompt | None) -> int:
+    """How much of the prefix stands before the suffix: as much as last time, or all but the cursor's line."""
+    if not layout.freezes:
+        return len(prefix)
+    if before and before.suffix == suffix and prefix.startswith(before.prefix[: before.frozen]):
+        if layout.plain.count_lines(prefix[before.frozen :]) <= MOST_TYPED_TOKENS:
+            return before.frozen
+    return prefix.rfind("\n") + 1
 
 
 def _fit(
@@ -156,7 +195,7 @@ def _fitting_snippets(layout: Layout, context: CompletionContext, budget: int) -
     """The pieces of other files that fit, each whole, in their order."""
     taken: list[Snippet] = []
     for snippet in context.snippets:
-        cost = len(_tokens(layout, _with_snippets(layout, context, (snippet,))))
+        cost = len(_tokens(layout, _with_snippets(layout, context, (snippet,))).tokens)
         if cost <= budget:
             budget -= cost
             taken.append(snippet)
@@ -188,12 +227,20 @@ def as_comments(snippets: Sequence[Snippet], marker: str) -> str:
     return f"{marker}\n".join(blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    tokens: list[int]
+    text: str
+    pending: bytes = b""
+
+
 def _fill(
-    layout: Layout, context: CompletionContext, prefix: str, suffix: str, snippets: Sequence[Snippet]
-) -> tuple[list[int], str]:
-    """Tokens and readable text of the whole prompt."""
+    layout: Layout, context: CompletionContext, prefix: str, suffix: str, frozen: int, snippets: Sequence[Snippet]
+) -> _Filled:
+    """Tokens and readable text of the whole prompt; of the prefix `frozen` characters stand in their own place."""
     body = layout.repository_body if layout.repository_body and snippets else layout.body
     others = _with_snippets(layout, context, snippets)
+    prefix, typed = prefix[:frozen], prefix[frozen:]
     if not layout.repository_body:
         prefix = "".join(map(str, others)) + prefix
     values = {
@@ -203,25 +250,57 @@ def _fill(
         "repository": context.repository or "repository",
         "language": language(context.language).name,
     }
-    pieces: list[Control | Slot | str] = []
+    pieces: list[Piece] = []
     for piece in body:
         pieces += others if piece == Slot("snippets") else _render((piece,), values)
-    shown = "".join(piece if isinstance(piece, str) else piece.text for piece in pieces if not isinstance(piece, Slot))
-    return [*layout.bos, *_tokens(layout, pieces)], shown
+        if piece == Slot("prefix") and not layout.freezes:
+            pieces.append(_CURSOR)
+    if layout.freezes:
+        pieces += [typed, _CURSOR]
+    filled = _tokens(layout, pieces)
+    return _Filled([*layout.bos, *filled.tokens], filled.text, filled.pending)
 
 
 def _render(template: Template, values: Mapping[str, str]) -> list[Control | Slot | str]:
     return [values[piece.name] if isinstance(piece, Slot) else piece for piece in template]
 
 
-def _tokens(layout: Layout, pieces: Iterable[Control | Slot | str]) -> list[int]:
-    """Text between two control tokens is tokenised as one."""
+def _tokens(layout: Layout, pieces: Sequence[Piece]) -> _Filled:
+    """Text between two control tokens is tokenised as one, but for what is pending where it ends at the cursor."""
     tokens: list[int] = []
-    run = ""
-    for piece in pieces:
-        if isinstance(piece, Control):
-            tokens += [*layout.plain.tokens(run), piece.id]
-            run = ""
-        elif isinstance(piece, str):
+    pending = b""
+    shown = run = ""
+    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+        if isinstance(piece, str):
             run += piece
-    return tokens + layout.plain.tokens(run)
+        elif isinstance(piece, _Cursor):
+            if layout.healing and not isinstance(following, str):
+                kept, pending = without_unfinished(run, layout.plain)
+                if not tokens and not kept and not layout.bos and following is None:
+                    kept, pending = layout.plain.tokens(run), b""  # a model must be given something
+                tokens += kept
+                shown += run.encode("utf-8", "replace").removesuffix(pending).decode("utf-8", "replace")
+                run = ""
+        elif isinstance(piece, Control):
+            tokens += [*layout.plain.tokens(run), piece.id]
+            shown += run + piece.text
+            run = ""
+    return _Filled(tokens + layout.plain.tokens(run), shown + run, pending)
+
+
+def without_unfinished(text: str, plain: PlainText) -> tuple[list[int], bytes]:
+    """The tokens of a text without those that what is typed next may change, and the bytes of these."""
+    tokens = plain.tokens(text)
+    unfinished = _UNFINISHED.search(text[-LINE_GRID:])
+    if not unfinished:
+        return tokens, b""
+    wanted = len(unfinished[0].encode("utf-8", "replace"))
+    kept = len(tokens)
+    pending = b""
+    while kept > 0 and len(pending) < wanted and len(tokens) - kept < MOST_PENDING_TOKENS:
+        kept -= 1
+        pending = plain.bytes(tokens[kept : kept + 1]) + pending
+    # A tokenizer that does not give back what it was given (one that normalises, say) is left alone.
+    if not text.encode("utf-8", "replace").endswith(pending):
+        return tokens, b""
+    return tokens[:kept], pending

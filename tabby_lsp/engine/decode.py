@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from tabby_lsp.completion.pipeline import Prefilled, Token
 from tabby_lsp.data import Sampling
-from tabby_lsp.engine.model import Model
+from tabby_lsp.engine.draft import LONGEST_DRAFT, Speculation, look_up
+from tabby_lsp.engine.model import Cancelled, Model
 from tabby_lsp.engine.session import Session, Sessions
 from tabby_lsp.engine.vocab import Vocab
 
@@ -21,12 +22,15 @@ TOP_P = 0.95
 
 
 class ModelWriter:
-    """Reads prompts and writes tokens with one model."""
+    """Reads prompts and writes tokens with one model. `speculates`: whether drafts are tried, by default yes."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.speculates = True
         self._sessions = Sessions(model)
         self._session: Session | None = None
+        self._speculation = Speculation()
+        self._controls = frozenset(model.vocab.controls().values())
 
     @property
     def vocabulary(self) -> Vocab:
@@ -36,26 +40,73 @@ class ModelWriter:
         self._session, prefilled = self._sessions.prefill(document, prompt)
         return prefilled
 
-    def decode(self, sampling: Sampling) -> Iterator[Token]:
-        """Tokens after the prompt last read. A token is evaluated only when the one after it is asked for."""
+    def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
+        """Tokens after the prompt last read. A token is evaluated only when the one after it is asked for.
+
+        `pending` is the end of the text before the cursor that the prompt leaves out (see `completion.prompt`):
+        the first tokens repeat it, whatever else the model would rather write, and their texts begin behind it.
+        """
         session = self._session
-        assert session is not None, "prefill comes first"
+        assert session is not None and session.logits is not None, "prefill comes first"
         random = np.random.default_rng(sampling.seed)
         text = codecs.getincrementaldecoder("utf-8")("replace")
-        for count in range(sampling.max_tokens):
-            token, probability = choose(self.model.logits(), sampling.temperature, random)
-            yield Token(token, text.decode(self.model.vocab.piece(token)), probability)
-            if count + 1 == sampling.max_tokens or len(session.tokens) >= self.model.context_size:
+        logits: npt.NDArray[np.float32] = session.logits
+        drafted: tuple[int, ...] = ()  # behind the last token, already evaluated
+        for count in range(1, sampling.max_tokens + 1):
+            allowed = self.model.vocab.agreeing(pending) if pending else None
+            token, probability = choose(logits, sampling.temperature, random, allowed)
+            piece = self.model.vocab.piece(token)
+            repeated = min(len(piece), len(pending))
+            pending = pending[repeated:]
+            yield Token(token, text.decode(piece[repeated:]), probability)
+            if count == sampling.max_tokens:
                 return
-            self._sessions.extend(session, [token])
+            if drafted and drafted[0] == token:
+                if self.model.aborted:  # not to be noticed by computing: this was computed before
+                    raise Cancelled
+                logits = self.model.logits(len(drafted))
+                drafted = drafted[1:]
+                continue
+            self._sessions.keep(session, len(session.tokens) - len(drafted))
+            room = min(self.model.context_size - len(session.tokens), sampling.max_tokens - count)
+            if room < 1:
+                return
+            drafted = self._draft(session, token, room - 1) if sampling.temperature <= 0 and not pending else ()
+            milliseconds = self._sessions.extend(session, [token, *drafted], len(drafted) + 1)
+            self._speculation.measured(len(drafted) + 1, milliseconds)
+            logits = self.model.logits(len(drafted) + 1)
+
+    def _draft(self, session: Session, token: int, most: int) -> tuple[int, ...]:
+        """What is worth evaluating with the next token in the hope that it comes next."""
+        self._speculation.learn(session.tokens, token)
+        if not self.speculates:
+            return ()
+        draft = look_up([*session.tokens, token], LONGEST_DRAFT, self._controls)
+        self._speculation.expect(draft, len(session.tokens))
+        if draft is None:
+            return ()
+        longest = self._speculation.length(draft.matched, 1000 / self.model.prefill_rate)
+        return draft.tokens[: min(longest, most)]
 
 
-def choose(logits: npt.NDArray[np.float32], temperature: float, random: np.random.Generator) -> tuple[int, float]:
-    """The next token and its probability under the model (not under the narrowed choice)."""
+def choose(
+    logits: npt.NDArray[np.float32],
+    temperature: float,
+    random: np.random.Generator,
+    allowed: npt.NDArray[np.int64] | None = None,
+) -> tuple[int, float]:
+    """The next token and its probability under the model (not under the narrowed choice).
+
+    Of the `allowed` tokens, if given: their ids, at least one.
+    """
     best = int(np.argmax(logits))
     weights = np.exp(logits - logits[best])
     total = float(weights.sum())
-    token = best if temperature <= 0 else _sample(logits, temperature, random)
+    if allowed is not None:
+        among = logits[allowed]
+        token = int(allowed[int(np.argmax(among)) if temperature <= 0 else _sample(among, temperature, random)])
+    else:
+        token = best if temperature <= 0 else _sample(logits, temperature, random)
     return token, float(weights[token]) / total
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tabby_lsp import machine
 from tabby_lsp.data import EngineSettings
+from tabby_lsp.engine.draft import LONGEST_DRAFT
 from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
 from tabby_lsp.engine.vocab import Vocab
 
@@ -109,16 +110,20 @@ class Model:
 
     def _scratch_bytes(self) -> int:
         channels = llama_cpp.llama_model_n_embd(self._handle)
-        return int(4 * (LARGEST_BATCH * channels * SCRATCH_FLOATS_PER_CHANNEL + self.vocab.size * self.parallelism))
+        return int(4 * (LARGEST_BATCH * channels * SCRATCH_FLOATS_PER_CHANNEL + self.vocab.size * self._outputs))
+
+    @property
+    def _outputs(self) -> int:
+        return max(LONGEST_DRAFT + 1, self.parallelism)
 
     def _new_context(self, lines: collections.deque[str]) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.context_size * self.parallelism
         params.n_batch = params.n_ubatch = min(LARGEST_BATCH, params.n_ctx)
         params.n_seq_max = self.parallelism
-        # Logits are only ever asked of the last token of a batch. The default keeps room for those of every
-        # token: 300 MB with a vocabulary of 150,000.
-        params.n_outputs_max = max(1, self.parallelism)
+        # Logits are only asked of the last token of a prompt and of the tokens of a draft. The default keeps room
+        # for those of every token: 300 MB with a vocabulary of 150,000.
+        params.n_outputs_max = self._outputs
         # ggml's threads spin for each other: with as many of them as cores and anything else running, decoding
         # becomes up to forty times slower. One core less costs an idle machine a share of its speed.
         params.n_threads = params.n_threads_batch = self.threads
@@ -187,8 +192,9 @@ class Model:
         size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token)
         return max(SMALLEST_BATCH, min(LARGEST_BATCH, size, self.context_size))
 
-    def evaluate(self, tokens: Sequence[int], position: int, sequence: int) -> None:
-        """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last one can then be read.
+    def evaluate(self, tokens: Sequence[int], position: int, sequence: int, outputs: int = 1) -> float:
+        """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last `outputs` of them can
+        then be read. Returns milliseconds.
 
         Raises Cancelled if the flag was set; then the sequence holds an unknown number of these tokens.
         """
@@ -201,21 +207,25 @@ class Model:
             batch.pos[i] = position + i
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = sequence
-            batch.logits[i] = 0
-        batch.logits[len(tokens) - 1] = 1
+            batch.logits[i] = i >= len(tokens) - outputs
         start = time.perf_counter()
         result = llama_cpp.llama_decode(self._context, batch)
         if result == ABORTED:
             raise Cancelled
         if result != 0:
             raise ModelError(f"llama.cpp could not decode ({result}) at position {position}.")
+        milliseconds = (time.perf_counter() - start) * 1000
         if len(tokens) >= SMALLEST_BATCH:
-            measured = (time.perf_counter() - start) * 1000 / len(tokens)
+            measured = milliseconds / len(tokens)
             self._milliseconds_per_token += 0.3 * (measured - self._milliseconds_per_token)
+        return milliseconds
 
-    def logits(self) -> npt.NDArray[np.float32]:
-        """The logits after the last evaluated token, shape (vocabulary,): a view, valid until the next call."""
-        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
+    def logits(self, back: int = 1) -> npt.NDArray[np.float32]:
+        """The logits after the last evaluated token or the one `back` from the end, shape (vocabulary,).
+
+        A view, valid until the next call.
+        """
+        pointer = llama_cpp.llama_get_logits_ith(self._context, -back)
         return np.ctypeslib.as_array(pointer, shape=(self.vocab.size,))
 
     # --- the KV cache

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tabby_lsp import machine
 from tabby_lsp.completion.layout import Layout, choose_layout
 from tabby_lsp.completion.pipeline import complete
+from tabby_lsp.completion.prompt import Prompt
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, from_json, to_json
 from tabby_lsp.engine import wire
 from tabby_lsp.engine.scheduler import Job, Scheduler
@@ -77,8 +78,9 @@ def main() -> None:
     info = _describe(model, layout, settings)
     pipe.send(kind="ready", info=to_json(info))
     writer = ModelWriter(model)
+    earlier: dict[str, Prompt] = {}
     while True:
-        _work(scheduler, pipe, writer, layout, settings, info)
+        _work(scheduler, pipe, writer, layout, settings, info, earlier)
 
 
 def _listen(scheduler: Scheduler, pipe: Pipe) -> None:
@@ -137,7 +139,13 @@ def _describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelIn
 
 
 def _work(
-    scheduler: Scheduler, pipe: Pipe, writer: ModelWriter, layout: Layout, settings: EngineSettings, info: ModelInfo
+    scheduler: Scheduler,
+    pipe: Pipe,
+    writer: ModelWriter,
+    layout: Layout,
+    settings: EngineSettings,
+    info: ModelInfo,
+    earlier: dict[str, Prompt],
 ) -> None:
     """Does one job."""
     from tabby_lsp.engine.loading import ModelError
@@ -146,7 +154,7 @@ def _work(
     job = scheduler.take()
     waited = (time.perf_counter() - job.message["received"]) * 1000
     try:
-        answer = _complete(job, pipe, writer, layout, settings, info)
+        answer = _complete(job, pipe, writer, layout, settings, info, earlier)
         answer["completion"]["timing"]["queue"] = round(waited, 3)
     except Cancelled:
         answer = {"kind": "cancelled"}
@@ -158,7 +166,13 @@ def _work(
 
 
 def _complete(
-    job: Job, pipe: Pipe, writer: ModelWriter, layout: Layout, settings: EngineSettings, info: ModelInfo
+    job: Job,
+    pipe: Pipe,
+    writer: ModelWriter,
+    layout: Layout,
+    settings: EngineSettings,
+    info: ModelInfo,
+    earlier: dict[str, Prompt],
 ) -> dict[str, Any]:
     message = job.message
     sampling = from_json(Sampling, message["sampling"])
@@ -175,6 +189,7 @@ def _complete(
         lambda text: pipe.send(kind="piece", id=job.id, text=text),
         info.name,
         bool(message.get("show_prompt")),
+        earlier,
     )
     return {"kind": "done", "completion": to_json(completion)}
 

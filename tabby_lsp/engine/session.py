@@ -8,16 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from tabby_lsp.completion.pipeline import Prefilled
 from tabby_lsp.engine.model import Cancelled, Model
 
 
 @dataclass(slots=True)
 class Session:
-    """A sequence of the KV cache and the tokens it holds, which are known to the last one at all times."""
+    """A sequence of the KV cache and the tokens it holds, which are known to the last one at all times.
+
+    The logits after the prompt last read are kept: while one types within a word the prompt stays the same (see
+    `completion.prompt`), and nothing needs to be computed to write again.
+    """
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
+    prompt: tuple[int, ...] = ()
+    logits: npt.NDArray[np.float32] | None = None
 
 
 class Sessions:
@@ -41,27 +50,36 @@ class Sessions:
         Raises Cancelled; what was read until then is kept for the next prompt.
         """
         session = self.of(document)
-        # The last token is always evaluated: its logits are what decoding begins with.
-        shared = min(common_prefix(session.tokens, prompt), len(prompt) - 1)
-        self._keep(session, shared)
+        shared = common_prefix(session.tokens, prompt)
+        if shared == len(prompt) and session.prompt == tuple(prompt):
+            self.keep(session, shared)
+            if len(session.tokens) == shared:
+                return session, Prefilled(0, shared)
+        # The last token is evaluated even if the cache holds it: its logits are what decoding begins with.
+        self.keep(session, min(shared, len(prompt) - 1))
         reused = len(session.tokens)
         while len(session.tokens) < len(prompt):
             place = len(session.tokens)
             self.extend(session, prompt[place : place + self._model.batch_size])
+        session.prompt, session.logits = tuple(prompt), self._model.logits().copy()
         return session, Prefilled(len(prompt) - reused, reused)
 
-    def extend(self, session: Session, tokens: Sequence[int]) -> None:
-        """Evaluates more tokens at the end of a sequence. Raises Cancelled, the session then being in order."""
+    def extend(self, session: Session, tokens: Sequence[int], outputs: int = 1) -> float:
+        """Evaluates more tokens at the end of a sequence, in milliseconds. The logits of the last `outputs` of them
+        can then be read. Raises Cancelled, the session then being in order.
+        """
         try:
-            self._model.evaluate(tokens, len(session.tokens), session.sequence)
+            milliseconds = self._model.evaluate(tokens, len(session.tokens), session.sequence, outputs)
         except Cancelled:
             # Parts of the batch may have been done before the flag was seen: ask the cache, then say it again.
             held = min(self._model.held(session.sequence), len(session.tokens))
-            self._keep(session, held)
+            self.keep(session, held)
             raise
         session.tokens.extend(tokens)
+        return milliseconds
 
-    def _keep(self, session: Session, length: int) -> None:
+    def keep(self, session: Session, length: int) -> None:
+        """Drops what the sequence holds behind `length` tokens; all of it where the memory cannot do that."""
         if length == len(session.tokens) == self._model.held(session.sequence):
             return
         kept = self._model.truncate(session.sequence, length)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import re
 
 import llama_cpp
+import numpy as np
+import numpy.typing as npt
 
 _LIKE_A_CONTROL = re.compile(r"▁?(<.+>|\[.+\])", re.DOTALL)
 
@@ -23,6 +26,7 @@ class Vocab:
         self.bos: int | None = bos if bos >= 0 else None
         self._piece_buffer = ctypes.create_string_buffer(1024)
         self._by_text = {self._text(token): token for token in range(self.size)}
+        self._sorted: tuple[list[bytes], npt.NDArray[np.int64]] | None = None  # built when first needed
 
     def token(self, text: str) -> int | None:
         return self._by_text.get(text)
@@ -62,3 +66,24 @@ class Vocab:
             self._piece_buffer = ctypes.create_string_buffer(-size)
             size = llama_cpp.llama_token_to_piece(self._handle, token, self._piece_buffer, -size, 0, False)
         return self._piece_buffer.raw[:size]
+
+    def agreeing(self, text: bytes) -> npt.NDArray[np.int64]:
+        """The tokens that can begin to write a text: those that begin with it and those that it begins with.
+
+        No control token is among them.
+        """
+        pieces, tokens = self._sorted or self._sort()
+        # Sorted by bytes: what begins with the text is one run, and each of its own beginnings is another.
+        last = text + b"\xff" * 256
+        runs = [(bisect.bisect_left(pieces, text), bisect.bisect_right(pieces, last))]
+        for length in range(1, len(text)):
+            runs.append((bisect.bisect_left(pieces, text[:length]), bisect.bisect_right(pieces, text[:length])))
+        return np.concatenate([tokens[begin:end] for begin, end in runs])
+
+    def _sort(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+        pieces = [self.piece(token) for token in range(self.size)]
+        controls = frozenset(self.controls().values())
+        plain = (token for token in range(self.size) if pieces[token] and token not in controls)
+        order = sorted(plain, key=pieces.__getitem__)
+        self._sorted = [pieces[token] for token in order], np.array(order, dtype=np.int64)
+        return self._sorted
