@@ -229,7 +229,7 @@ async def _complete_once(
     engine.start()
     try:
         info = await engine.ready()
-        done = await engine.generate("", context, sampling, show_prompt=show).result
+        done = await engine.generate("", context, sampling, show_prompt=show, patient=True).result
     except EngineError as error:
         raise EngineUnusable(str(error)) from None
     finally:

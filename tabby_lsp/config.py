@@ -66,7 +66,10 @@ class Models:
 class CompletionSettings:
     max_decoding_tokens: int = _setting(64, "Tokens of a suggestion.", minimum=1, maximum=4096)
     max_prompt_tokens: int = _setting(
-        0, "Tokens of a prompt. 0: as many as the model reads in about two seconds.", minimum=0
+        0,
+        "Tokens of a prompt. 0: as many as the model reads in twelve seconds, which happens ahead of time; after a "
+        "jump a smaller one serves first.",
+        minimum=0,
     )
     temperature: float = _setting(
         0.0, "0 takes the likeliest token every time; more is more varied.", minimum=0.0, maximum=2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import queue
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,9 @@ from tabby_lsp.engine.decode import ModelWriter, choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
 from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.model import Cancelled, Model
-from tabby_lsp.engine.scheduler import Scheduler
+from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, COMPLETION, Scheduler
 from tabby_lsp.engine.session import common_prefix
+from tabby_lsp.engine.work import Worker, quick_budget
 
 SETTINGS = EngineSettings(str(MODEL), threads=1, context_size=1024, max_prompt_tokens=800)
 TEXT = Path(asyncio.__file__).with_name("queues.py").read_text(encoding="utf-8")
@@ -45,19 +47,26 @@ def shared() -> Model:
 @pytest.fixture
 def writer(shared: Model) -> Iterator[ModelWriter]:
     """A writer with an empty KV cache."""
-    for sequence in range(shared.parallelism):
+    for sequence in range(shared.sequences):
         shared.truncate(sequence, 0)
     shared.allow()
     yield ModelWriter(shared)
 
 
-def write(writer: ModelWriter, document: str, prompt: list[int], count: int = 24) -> list[Token]:
-    writer.prefill(document, prompt)
+def clear(writer: ModelWriter) -> None:
+    """Leaves nothing in the KV cache."""
+    for session in writer.sessions._sessions:
+        writer.sessions.keep(session, 0)
+        session.prompt = ()
+
+
+def write(writer: ModelWriter, prompt: list[int], count: int = 24) -> list[Token]:
+    writer.prefill(prompt)
     return list(writer.decode(Sampling(count)))
 
 
-def logits(writer: ModelWriter, document: str, prompt: list[int]) -> npt.NDArray[np.float32]:
-    writer.prefill(document, prompt)
+def logits(writer: ModelWriter, prompt: list[int]) -> npt.NDArray[np.float32]:
+    writer.prefill(prompt)
     assert writer._session and writer._session.logits is not None
     return writer._session.logits.copy()
 
@@ -76,45 +85,76 @@ def ids(tokens: list[Token]) -> list[int]:
 
 def test_a_prompt_is_read_from_where_it_differs(writer: ModelWriter) -> None:
     tokens = writer.vocabulary.tokenize(TEXT)[:300]
-    first = writer.prefill("a", tokens)
+    first = writer.prefill(tokens)
     assert (first.evaluated, first.reused) == (300, 0)
-    again = writer.prefill("a", tokens)
+    again = writer.prefill(tokens)
     assert (again.evaluated, again.reused) == (0, 300), "its logits are still known"
-    shorter = writer.prefill("a", tokens[:250])
+    shorter = writer.prefill(tokens[:250])
     assert (shorter.evaluated, shorter.reused) == (1, 249), "the last token is evaluated for its logits"
-    writer.prefill("a", tokens)
-    longer = writer.prefill("a", [*tokens, 5, 6])
-    assert (longer.evaluated, longer.reused) == (2, 300)
-    changed = writer.prefill("a", [*tokens[:200], 7, *tokens[201:]])
+    longer = writer.prefill([*tokens, 5, 6])
+    assert (longer.evaluated, longer.reused) == (52, 250)
+    changed = writer.prefill([*tokens[:200], 7, *tokens[201:]])
     assert (changed.evaluated, changed.reused) == (100, 200)
-    other = writer.prefill("b", tokens)
-    assert other.reused == 0
-    assert writer.prefill("a", tokens).reused == 200, "another document's prompt left this one's alone"
+    assert writer.unread([*tokens[:200], 7, 8]) == 1 and writer.unread(tokens[:100]) == 0
 
 
 def test_what_was_written_is_reused_when_it_is_accepted(writer: ModelWriter) -> None:
     prompt = writer.vocabulary.tokenize(TEXT)[:100]
-    written = ids(write(writer, "a", prompt, 10))
-    assert writer.prefill("a", [*prompt, *written]).evaluated == 1
+    written = ids(write(writer, prompt, 10))
+    assert writer.prefill([*prompt, *written]).evaluated == 1
 
 
 def test_reuse_does_not_change_what_is_written(writer: ModelWriter) -> None:
     tokens = writer.vocabulary.tokenize(TEXT)
-    fresh = logits(writer, "fresh", tokens[:250])
+    fresh = logits(writer, tokens[:250])
     for end in (50, 120, 249, 260):
-        write(writer, "a", tokens[:end], 3)
-    assert same(logits(writer, "a", tokens[:250]), fresh)
-    assert not same(logits(writer, "a", tokens[:249]), fresh)
+        write(writer, tokens[:end], 3)
+    assert same(logits(writer, tokens[:250]), fresh)
+    assert not same(logits(writer, tokens[:249]), fresh)
 
 
-def test_the_document_used_least_recently_gives_way(writer: ModelWriter) -> None:
+def test_each_text_has_its_own_sequence_and_the_oldest_gives_way(writer: ModelWriter) -> None:
+    tokens = writer.vocabulary.tokenize(TEXT * 2)
+    texts = [tokens[begin : begin + 100] for begin in range(0, 100 * (writer.model.sequences + 1), 100)]
+    for text in texts[:-1]:
+        assert writer.prefill(text).reused == 0
+    for text in texts[:-1]:
+        assert writer.prefill(text).reused == 100, "reading another text left this one's alone"
+    assert writer.prefill(texts[-1]).reused == 0
+    for text in texts[1:]:
+        assert writer.prefill(text).reused == 100
+    assert writer.prefill(texts[0]).reused == 0, "it was used least recently"
+
+
+def test_a_text_that_begins_alike_for_a_while_does_not_take_the_place(writer: ModelWriter) -> None:
+    """Two places of a file may share the head of their prompts: jumping back finds the first one as it was."""
     tokens = writer.vocabulary.tokenize(TEXT)
-    for document in ("a", "b"):
-        writer.prefill(document, tokens[:100])
-    writer.prefill("a", tokens[:100])
-    assert writer.prefill("c", tokens[50:150]).reused == 0, "takes the place of b"
-    assert writer.prefill("a", tokens[:100]).reused == 100
-    assert writer.prefill("b", tokens[:100]).reused == 0
+    one, other = tokens[:300], [*tokens[:100], *tokens[500:700]]
+    writer.prefill(one)
+    assert writer.prefill(other).reused == 0
+    assert writer.prefill(one).evaluated == 0
+    most = [*tokens[:200], *tokens[500:600]]
+    assert writer.prefill(most).reused == 200, "most of it is there: it is read on from"
+
+
+def test_what_was_read_ahead_in_part_is_gone_on_from(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = writer.vocabulary.tokenize(TEXT)[:400]
+    steps = drafts(writer, monkeypatch)
+    monkeypatch.setattr(type(writer.model), "patient_batch_size", property(lambda self: 16))
+    evaluate = writer.model.evaluate
+
+    def stop_after_five(*what: Any) -> float:
+        if len(steps) == 5:
+            writer.model.abort()
+        return evaluate(*what)
+
+    monkeypatch.setattr(writer.model, "evaluate", stop_after_five)
+    with pytest.raises(Cancelled):
+        writer.read_ahead(tokens)
+    writer.model.allow()
+    monkeypatch.setattr(writer.model, "evaluate", evaluate)
+    assert writer.unread(tokens) == 400 - 5 * 16
+    assert writer.prefill(tokens).reused == 5 * 16
 
 
 def test_common_prefix() -> None:
@@ -132,7 +172,8 @@ def test_common_prefix() -> None:
 def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     model = writer.model
     tokens = writer.vocabulary.tokenize(TEXT)[:600]
-    expected = logits(writer, "fresh", tokens)
+    expected = logits(writer, tokens)
+    clear(writer)
     evaluate, calls = model.evaluate, []
 
     def abort_in_the_fourth(batch: Any, *place: int) -> float:
@@ -144,11 +185,11 @@ def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypat
     monkeypatch.setattr(type(model), "batch_size", property(lambda self: 32))
     monkeypatch.setattr(model, "evaluate", abort_in_the_fourth)
     with pytest.raises(Cancelled):
-        writer.prefill("a", tokens)
+        writer.prefill(tokens)
     assert calls == [32] * 4, "nothing was computed after the cancel"
     model.allow()
-    assert writer.prefill("a", tokens).reused == 96
-    assert same(logits(writer, "a", tokens), expected)
+    assert writer.prefill(tokens).reused == 96
+    assert same(logits(writer, tokens), expected)
 
 
 def test_a_cancel_inside_a_batch_leaves_the_cache_in_order(
@@ -157,31 +198,33 @@ def test_a_cancel_inside_a_batch_leaves_the_cache_in_order(
     """The flag is set by another thread while llama.cpp computes, at a moment that nobody chooses."""
     model = writer.model
     tokens = writer.vocabulary.tokenize(TEXT)[:600]
-    expected = logits(writer, "fresh", tokens)
+    expected = logits(writer, tokens)
+    clear(writer)
     monkeypatch.setattr(type(model), "batch_size", property(lambda self: 512))
     cancelled = 0
     for delay in (0.0, 0.002, 0.01, 0.03):
-        writer.prefill("a", tokens[:1])
+        writer.prefill(tokens[:1])
         timer = threading.Timer(delay, model.abort)
         timer.start()
         try:
-            writer.prefill("a", tokens)
+            writer.prefill(tokens)
         except Cancelled:
             cancelled += 1
-            session = writer._sessions.of("a")
+            session = writer.sessions._nearest(tokens)
             assert model.held(session.sequence) == len(session.tokens)
             assert session.tokens == tokens[: len(session.tokens)]
         timer.join()
         model.allow()
-        assert same(logits(writer, "a", tokens), expected)
+        assert same(logits(writer, tokens), expected)
+        clear(writer)
     assert cancelled > 0
 
 
 def test_a_cancel_while_writing(writer: ModelWriter) -> None:
     prompt = writer.vocabulary.tokenize(TEXT)[:100]
-    writer.prefill("a", prompt)
-    expected = ids(write(writer, "a", prompt, 30))  # like the others: all but the last token from the cache
-    writer.prefill("a", prompt)
+    writer.prefill(prompt)
+    expected = ids(write(writer, prompt, 30))  # like the others: all but the last token from the cache
+    writer.prefill(prompt)
     written = []
     with pytest.raises(Cancelled):
         for token in writer.decode(Sampling(30)):
@@ -190,7 +233,7 @@ def test_a_cancel_while_writing(writer: ModelWriter) -> None:
                 writer.model.abort()
     assert written == expected[:5]
     writer.model.allow()
-    assert ids(write(writer, "a", prompt, 30)) == expected
+    assert ids(write(writer, prompt, 30)) == expected
 
 
 def test_a_late_cancel_does_not_hit_the_next_job() -> None:
@@ -223,11 +266,193 @@ def test_more_urgent_jobs_go_first() -> None:
     assert order == [2, 4, 1, 3]
 
 
+def test_a_more_urgent_job_stops_a_less_urgent_one() -> None:
+    said: list[str] = []
+    scheduler = Scheduler(lambda: said.append("abort"), lambda: said.append("allow"))
+    scheduler.put(1, CHAT, {})
+    chat = scheduler.take()
+    scheduler.put(2, BACKGROUND, {})
+    scheduler.put(3, CHAT, {})
+    assert "abort" not in said and not scheduler.preempted
+    scheduler.put(4, COMPLETION, {})
+    assert said[-1] == "abort" and scheduler.preempted
+    assert (urgent := scheduler.more_urgent(chat)) and urgent.id == 4 and said[-1] == "allow"
+    scheduler.put(5, COMPLETION, {})
+    assert not scheduler.preempted, "one completion does not stop another"
+    assert (urgent := scheduler.more_urgent(chat)) and urgent.id == 5
+    assert scheduler.more_urgent(chat) is None
+    assert scheduler.resume(chat)
+    scheduler.put(6, COMPLETION, {})
+    assert scheduler.preempted
+    assert scheduler.cancel(1) is False and not scheduler.preempted, "a cancel is for good"
+    scheduler.done()
+    assert [scheduler.take().id for _ in range(3)] == [6, 3, 2]
+
+
+def test_a_job_may_be_cancelled_while_it_waits_for_more_urgent_ones() -> None:
+    scheduler = Scheduler()
+    scheduler.put(1, CHAT, {})
+    chat = scheduler.take()
+    scheduler.put(2, COMPLETION, {})
+    assert scheduler.more_urgent(chat)
+    assert scheduler.cancel(1) is False, "it will answer by itself"
+    assert scheduler.more_urgent(chat) is None
+    assert not scheduler.resume(chat)
+    assert scheduler.resume(chat), "this is said once"
+
+
+def test_what_has_not_begun_of_a_class_can_be_dropped() -> None:
+    scheduler = Scheduler()
+    for id, priority in ((1, BACKGROUND), (2, COMPLETION), (3, BACKGROUND)):
+        scheduler.put(id, priority, {})
+    scheduler.drop(BACKGROUND)
+    assert scheduler.take().id == 2
+    assert scheduler.cancel(1) is False and scheduler.cancel(3) is False
+
+
+# --- jobs
+
+
+class Office:
+    """A worker in a thread, and what it says."""
+
+    def __init__(self, writer: ModelWriter) -> None:
+        self.scheduler = Scheduler(writer.model.abort, writer.model.allow)
+        self.said: queue.Queue[dict[str, Any]] = queue.Queue()
+        settings = replace(SETTINGS, max_prompt_tokens=700)
+        self.worker = Worker(self.scheduler, writer, choose_layout(writer.vocabulary), settings, self._say)
+        self._ends = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _say(self, **message: Any) -> None:
+        self.said.put(message)
+
+    def _run(self) -> None:
+        while not self._ends:
+            self.worker.run()
+
+    def close(self) -> None:
+        self._ends = True
+        self.put(0, COMPLETION, kind="write", text="x", sampling=to_json(Sampling(1)))
+        self._thread.join()
+
+    def put(self, id: int, priority: int, **message: Any) -> None:
+        self.scheduler.put(id, priority, message)
+
+    def complete(self, id: int, context: CompletionContext, **extra: Any) -> None:
+        sampling = to_json(Sampling(8))
+        self.put(id, COMPLETION, kind="complete", document="a", context=to_json(context), sampling=sampling, **extra)
+
+    def until(self, id: int, *kinds: str) -> dict[str, Any]:
+        """The next message of a job that is of one of these kinds; the others are passed over."""
+        while True:
+            message = self.said.get(timeout=60)
+            if message["id"] == id and message["kind"] in kinds:
+                return message
+
+
+@pytest.fixture
+def office(writer: ModelWriter) -> Iterator[Office]:
+    office = Office(writer)
+    yield office
+    office.close()
+    writer.model.allow()
+
+
+def context_in(text: str, place: int, typed: str = "") -> CompletionContext:
+    end = text.index("\n", place)
+    return CompletionContext(text[:end] + typed, "", text[end:], path="queues.py", language="python")
+
+
+def test_after_a_jump_a_small_prompt_is_read_and_the_full_one_ahead(
+    office: Office, writer: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that reads 300 tokens in a second."""
+    monkeypatch.setattr(type(writer.model), "prefill_rate", property(lambda self: 300.0))
+    first = context_in(TEXT, 4000)
+    office.complete(1, first)
+    jumped = office.until(1, "done")["completion"]
+    assert 100 < jumped["evaluated"] <= 256 and jumped["reused"] == 0
+    full = build(office.worker._layout, first, 700)
+    while writer.unread(full.tokens) > 0:
+        assert len(full.tokens) > 400
+    office.complete(2, context_in(TEXT, 4000, " x"))
+    typed = office.until(2, "done")["completion"]
+    assert typed["evaluated"] < 16 and typed["reused"] > 400, "it was read in the meantime"
+    office.complete(3, context_in(TEXT, 2000), patient=True)
+    assert office.until(3, "done")["completion"]["evaluated"] > 300, "who is patient gets the full one at once"
+
+
+def test_reading_ahead_gives_way_to_the_next_request(
+    office: Office, writer: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(writer.model), "prefill_rate", property(lambda self: 300.0))
+    evaluate = writer.model.evaluate
+
+    def slowly(tokens: Any, *place: int) -> float:
+        threading.Event().wait(0.02)
+        return evaluate(tokens, *place)
+
+    monkeypatch.setattr(writer.model, "evaluate", slowly)
+    monkeypatch.setattr(type(writer.model), "patient_batch_size", property(lambda self: 4))
+    for id, place in enumerate((4000, 1000, 6000, 2500), 1):
+        office.complete(id, context_in(TEXT, place))
+        assert office.until(id, "done")["completion"]["evaluated"] <= 256
+    assert len(office.scheduler._waiting) <= 1, "only the last place is read ahead"
+
+
+def test_the_quick_budget_stays_until_the_speed_is_clearly_another() -> None:
+    assert quick_budget(100) == 256 and quick_budget(1000) == 512 and quick_budget(1100) == 1024
+    assert quick_budget(900, 1024) == 1024 and quick_budget(2900, 1024) == 1024
+    assert quick_budget(600, 1024) == 512 and quick_budget(4000, 1024) == 2048
+
+
+def test_a_long_generation_goes_on_below_completions(office: Office, writer: ModelWriter) -> None:
+    """It is stopped by each, and writes what it would have written alone."""
+    text = "import os\n\n\ndef walk(top):\n"
+    job = {"kind": "write", "text": text, "sampling": to_json(Sampling(120, 1.0, 7))}
+    office.put(1, CHAT, **job)
+    alone = office.until(1, "done")
+    assert alone["generated"] > 40
+    office.put(2, CHAT, **job)
+    done = 0
+    for id in range(3, 13):
+        if office.until(2, "piece", "done")["kind"] == "done":
+            break
+        office.complete(id, context_in(TEXT, 500 * (id - 2)))
+        assert office.until(id, "done")["completion"]["generated"] > 0
+        done += 1
+    assert done >= 5
+    assert office.until(2, "done")["text"] == alone["text"]
+
+
+def test_a_long_generation_can_be_cancelled_while_a_completion_runs(office: Office) -> None:
+    office.put(1, CHAT, kind="write", text="import os\n", sampling=to_json(Sampling(400, 1.0, 7)))
+    office.until(1, "piece")
+    office.complete(2, context_in(TEXT, 3000))
+    assert office.scheduler.cancel(1) is False
+    kinds = {}
+    while set(kinds) != {1, 2}:
+        message = office.said.get(timeout=60)
+        if message["kind"] != "piece":
+            kinds[message["id"]] = message["kind"]
+    assert kinds == {1: "cancelled", 2: "done"}
+    assert not any(session.pinned for session in office.worker._writer.sessions._sessions)
+
+
+def test_a_text_that_leaves_no_room_is_refused_and_the_worker_goes_on(office: Office) -> None:
+    office.put(1, CHAT, kind="write", text=TEXT * 3, sampling=to_json(Sampling(4)))
+    assert "cannot be gone on from" in office.until(1, "error")["message"]
+    office.put(2, CHAT, kind="write", text="x", sampling=to_json(Sampling(4)))
+    office.until(2, "done")
+
+
 # --- writing
 
 
 def test_greedy_is_the_likeliest_and_probabilities_are_the_models(writer: ModelWriter) -> None:
-    writer.prefill("a", writer.vocabulary.tokenize("import os\nimport "))
+    writer.prefill(writer.vocabulary.tokenize("import os\nimport "))
     logits = writer.model.logits().astype(np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()
@@ -264,12 +489,12 @@ def test_speculation_writes_what_plain_greedy_decoding_writes(writer: ModelWrite
     tokens = writer.vocabulary.tokenize(TEXT if place % 2 else REPEATED)
     prompt = tokens[: min(len(tokens), 800) - 30 * place]
     writer.speculates = False
-    plain = write(writer, "plain", prompt, 48)
+    plain = write(writer, prompt, 48)
     writer.speculates = True
     for eager in (False, True):
         if eager:
             writer._speculation = Eager()
-        tried = write(writer, f"tried {eager}", prompt, 48)
+        tried = write(writer, prompt, 48)
         assert ids(tried) == ids(plain)
         assert [token.text for token in tried] == [token.text for token in plain]
         assert [token.probability for token in tried] == pytest.approx([p.probability for p in plain], abs=0.02)
@@ -278,12 +503,13 @@ def test_speculation_writes_what_plain_greedy_decoding_writes(writer: ModelWrite
 def test_what_stood_before_is_written_in_fewer_steps(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = writer.vocabulary.tokenize(REPEATED)
     steps = drafts(writer, monkeypatch)
-    writer.prefill("a", prompt)
+    writer.prefill(prompt)
     steps.clear()
     written = list(writer.decode(Sampling(48)))
     assert len(written) == 48 and len(steps) < 30
     writer.speculates = False
-    writer.prefill("b", prompt)
+    clear(writer)
+    writer.prefill(prompt)
     steps.clear()
     assert ids(list(writer.decode(Sampling(48)))) == ids(written) and len(steps) == 47
 
@@ -292,12 +518,12 @@ def test_writing_may_end_in_the_middle_of_a_draft(writer: ModelWriter) -> None:
     """The one who reads the tokens stops, or the number asked for is reached: the cache is in order."""
     prompt = writer.vocabulary.tokenize(REPEATED)
     writer._speculation = Eager()
-    expected = write(writer, "a", prompt, 40)
+    expected = write(writer, prompt, 40)
     for count in range(1, 12):
-        assert ids(write(writer, "a", prompt, count)) == ids(expected[:count])
-        session = writer._sessions.of("a")
+        assert ids(write(writer, prompt, count)) == ids(expected[:count])
+        session = writer.sessions._nearest(prompt)
         assert writer.model.held(session.sequence) == len(session.tokens)
-        writer.prefill("a", prompt)
+        writer.prefill(prompt)
         assert ids([token for token, _ in zip(writer.decode(Sampling(40)), range(count), strict=False)]) == ids(
             expected[:count]
         )
@@ -355,7 +581,7 @@ def test_what_is_pending_is_written_first_and_is_not_in_the_text(title: str, wri
     prompt = build(layout, CompletionContext(text), 2000)
     assert prompt.pending and text.encode().endswith(prompt.pending)
     for sampling in (Sampling(12), Sampling(12, 2.0, 1), Sampling(12, 2.0, 2)):
-        writer.prefill(title, prompt.tokens)
+        writer.prefill(prompt.tokens)
         written = list(writer.decode(sampling, prompt.pending))
         data = b"".join(writer.vocabulary.piece(token.id) for token in written)
         assert data.startswith(prompt.pending)
@@ -383,17 +609,17 @@ def test_a_seed_gives_the_same_text_again(writer: ModelWriter) -> None:
     prompt = writer.vocabulary.tokenize(TEXT)[:100]
 
     def text(seed: int) -> list[int]:
-        writer.prefill("a", prompt)
+        writer.prefill(prompt)
         return ids(list(writer.decode(Sampling(20, 1.5, seed))))
 
-    writer.prefill("a", prompt)
+    writer.prefill(prompt)
     assert text(1) == text(1)
     assert len({tuple(text(seed)) for seed in range(6)}) > 1
 
 
 def test_writing_ends_with_the_context(shared: Model, writer: ModelWriter) -> None:
     tokens = (writer.vocabulary.tokenize(TEXT) * 4)[: shared.context_size - 3]
-    assert len(write(writer, "a", tokens, 50)) == 4
+    assert len(write(writer, tokens, 50)) == 4
 
 
 def test_a_character_may_be_spread_over_tokens(writer: ModelWriter) -> None:
@@ -496,7 +722,7 @@ def test_the_estimate_of_memory_holds(shared: Model) -> None:
         "import os, sys; from tabby_lsp import machine; from tabby_lsp.data import EngineSettings;"
         "from tabby_lsp.engine.model import Model; import numpy; before = machine.resident_memory(os.getpid());"
         "m = Model(EngineSettings(sys.argv[1], threads=1)); n = m.context_size;"
-        "[m.evaluate([5] * 256, i, s) for s in range(m.parallelism) for i in range(0, n - 256, 256)];"
+        "[m.evaluate([5] * 256, i, s) for s in range(m.sequences) for i in range(0, n - 256, 256)];"
         "print(machine.resident_memory(os.getpid()) - before, m.memory_needed)"
     )
     result = subprocess.run([sys.executable, "-c", script, str(MODEL)], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
 from tabby_lsp.data import Candidate, Completion, CompletionContext, Sampling, Timing
 
-MOST_EARLIER = 16  # documents whose last prompt is remembered
+MOST_EARLIER = 16  # prompts that are remembered, of which a document has one or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,25 @@ class Writer(Protocol):
     @property
     def vocabulary(self) -> Vocabulary: ...
 
-    def prefill(self, document: str, prompt: Sequence[int]) -> Prefilled: ...
+    def unread(self, prompt: Sequence[int]) -> int:
+        """How many tokens of a prompt `prefill` would have to compute."""
+
+    def prefill(self, prompt: Sequence[int]) -> Prefilled: ...
 
     def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
         """Tokens after the prompt. The first ones repeat `pending`, and their texts begin behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens of a prompt: of one that is worth waiting for once, and of one that is read while the user waits."""
+
+    full: int
+    quick: int
+
+
+# The last prompt of each document and budget, the least recently used first.
+Earlier = MutableMapping[tuple[str, int], Prompt]
 
 
 def complete(
@@ -56,25 +71,27 @@ def complete(
     context: CompletionContext,
     sampling: Sampling,
     stop_words: Sequence[str],
-    max_prompt_tokens: int,
+    budget: Budget,
     emit: Callable[[str], None],
     model_name: str = "",
     show_prompt: bool = False,
-    earlier: MutableMapping[str, Prompt] | None = None,
+    earlier: Earlier | None = None,
+    read_ahead: Callable[[Prompt], None] = lambda prompt: None,
 ) -> Completion:
-    """One completion. `document` names the KV cache to use; `emit` is given each piece of text as it is written.
+    """One completion. `emit` is given each piece of text as it is written.
 
-    `earlier` holds the prompt last read for each document, and is given this one.
+    Where much of the full prompt is still to be read (a file was opened, the cursor has jumped) a smaller one is
+    used, and `read_ahead` is given the full one, to have it read before the next key or the one after it.
     """
     clock = [time.perf_counter()]
     earlier = {} if earlier is None else earlier
-    prompt = build(layout, context, max_prompt_tokens, earlier.pop(document, None))
-    earlier[document] = prompt
-    while len(earlier) > MOST_EARLIER:
-        del earlier[next(iter(earlier))]
+    prompt = _build(layout, document, context, budget.full, earlier)
+    if writer.unread(prompt.tokens) > budget.quick:
+        read_ahead(prompt)
+        prompt = _build(layout, document, context, budget.quick, earlier)
     clock.append(time.perf_counter())
     # A model without control tokens has nothing to go on at the beginning of a file.
-    prefilled = writer.prefill(document, prompt.tokens) if prompt.tokens else Prefilled(0, 0)
+    prefilled = writer.prefill(prompt.tokens) if prompt.tokens else Prefilled(0, 0)
     clock.append(time.perf_counter())
     rules = stop_rules(context, (*layout.family.stop_text, *stop_words))
     candidate = Candidate("", (), "end token")
@@ -98,6 +115,14 @@ def complete(
         prompt=prompt.text if show_prompt else "",
         pending=prompt.pending.decode("utf-8", "replace"),
     )
+
+
+def _build(layout: Layout, document: str, context: CompletionContext, budget: int, earlier: Earlier) -> Prompt:
+    prompt = build(layout, context, budget, earlier.pop((document, budget), None))
+    earlier[document, budget] = prompt
+    while len(earlier) > MOST_EARLIER:
+        del earlier[next(iter(earlier))]
+    return prompt
 
 
 def _write(

@@ -27,10 +27,10 @@ from tabby_lsp.data import (
     to_json,
 )
 from tabby_lsp.engine import wire
+from tabby_lsp.engine.scheduler import COMPLETION
 
 log = logging.getLogger(__name__)
 
-COMPLETION_PRIORITY = 0
 
 # Five deaths within a minute are not bad luck. The pauses before the restarts add up to under four seconds.
 DEATHS = 5
@@ -94,11 +94,17 @@ class Engine:
         return self.state.info
 
     def generate(
-        self, document: str, context: CompletionContext, sampling: Sampling, show_prompt: bool = False
+        self,
+        document: str,
+        context: CompletionContext,
+        sampling: Sampling,
+        show_prompt: bool = False,
+        patient: bool = False,
     ) -> Generation:
         """Begins a completion. Its `result` fails with EngineError if the engine cannot do it.
 
-        While the model is being loaded the job waits for it.
+        While the model is being loaded the job waits for it. Who is `patient` has the full prompt read, however long
+        that takes.
         """
         job = Generation(next(self._ids), asyncio.get_running_loop().create_future())
         # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
@@ -110,11 +116,12 @@ class Engine:
         self._send(
             kind="complete",
             id=job.id,
-            priority=COMPLETION_PRIORITY,
+            priority=COMPLETION,
             document=document,
             context=to_json(context),
             sampling=to_json(sampling),
             show_prompt=show_prompt,
+            patient=patient,
         )
         return job
 

@@ -27,7 +27,7 @@ class ModelWriter:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.speculates = True
-        self._sessions = Sessions(model)
+        self.sessions = Sessions(model)
         self._session: Session | None = None
         self._speculation = Speculation()
         self._controls = frozenset(model.vocab.controls().values())
@@ -36,9 +36,17 @@ class ModelWriter:
     def vocabulary(self) -> Vocab:
         return self.model.vocab
 
-    def prefill(self, document: str, prompt: Sequence[int]) -> Prefilled:
-        self._session, prefilled = self._sessions.prefill(document, prompt)
+    def unread(self, prompt: Sequence[int]) -> int:
+        return self.sessions.unread(prompt)
+
+    def prefill(self, prompt: Sequence[int], patient: bool = False) -> Prefilled:
+        """A `patient` writer may be interrupted: its session is kept for it until `sessions.release`."""
+        self._session, prefilled = self.sessions.prefill(prompt, patient, pinned=patient)
         return prefilled
+
+    def read_ahead(self, prompt: Sequence[int]) -> None:
+        """Reads a prompt that nobody has asked to go on from yet. Raises Cancelled; the part read is kept."""
+        self.sessions.prefill(prompt, patient=True)
 
     def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
         """Tokens after the prompt last read. A token is evaluated only when the one after it is asked for.
@@ -61,18 +69,21 @@ class ModelWriter:
             yield Token(token, text.decode(piece[repeated:]), probability)
             if count == sampling.max_tokens:
                 return
-            if drafted and drafted[0] == token:
-                if self.model.aborted:  # not to be noticed by computing: this was computed before
+            if self.model.aborted:  # what is drafted is not computed any more: nothing else would notice
+                if not self.sessions.yielded():
                     raise Cancelled
+                self.sessions.keep(session, len(session.tokens) - len(drafted))
+                drafted = ()  # its logits may be gone
+            if drafted and drafted[0] == token:
                 logits = self.model.logits(len(drafted))
                 drafted = drafted[1:]
                 continue
-            self._sessions.keep(session, len(session.tokens) - len(drafted))
+            self.sessions.keep(session, len(session.tokens) - len(drafted))
             room = min(self.model.context_size - len(session.tokens), sampling.max_tokens - count)
             if room < 1:
                 return
             drafted = self._draft(session, token, room - 1) if sampling.temperature <= 0 and not pending else ()
-            milliseconds = self._sessions.extend(session, [token, *drafted], len(drafted) + 1)
+            milliseconds = self.sessions.extend(session, [token, *drafted], len(drafted) + 1)
             self._speculation.measured(len(drafted) + 1, milliseconds)
             logits = self.model.logits(len(drafted) + 1)
 

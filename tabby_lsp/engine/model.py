@@ -36,6 +36,12 @@ LARGE_NODES_PER_LAYER = 3
 # of 192, 896 and 1536 (the starter, Qwen2.5-Coder 0.5B and 1.5B) and batches of 512; this says 9, 42 and 72 MiB.
 SCRATCH_FLOATS_PER_CHANNEL = 24
 
+# In which prompts are read ahead, so that this costs no document its own.
+SPARE_SEQUENCES = 1
+# What a step of work that nobody waits for may take. It is lost when something urgent stops it, and something does
+# at every key, so it has to be shorter than the time between two of them.
+PATIENT_MILLISECONDS = 50.0
+
 ABORTED = 2  # what llama_decode returns when the flag was set
 
 
@@ -44,7 +50,7 @@ class Cancelled(Exception):
 
 
 class Model:
-    """A model, its KV cache of `parallelism` sequences, and the flag that stops its computing.
+    """A model, its KV cache of `sequences` sequences, and the flag that stops its computing.
 
     Raises ModelError. `progress` is given the share that is loaded, 0 to 1; loading stops when it says False.
     """
@@ -68,6 +74,7 @@ class Model:
             raise ModelError(f"{self.path} holds no vocabulary.")
         self.name = name or self.path.stem
         self.parallelism = settings.parallelism
+        self.sequences = self.parallelism + SPARE_SEQUENCES
         trained = llama_cpp.llama_model_n_ctx_train(self._handle)
         self.context_size = min(settings.context_size, trained) if trained > 0 else settings.context_size
         self.layers = max(1, llama_cpp.llama_model_n_layer(self._handle))
@@ -106,7 +113,7 @@ class Model:
         per_token = heads_kv * (
             self._number("attention.key_length", width) + self._number("attention.value_length", width)
         )
-        return int(self.layers * per_token * 2 * self.context_size * self.parallelism)
+        return int(self.layers * per_token * 2 * self.context_size * self.sequences)
 
     def _scratch_bytes(self) -> int:
         channels = llama_cpp.llama_model_n_embd(self._handle)
@@ -114,13 +121,13 @@ class Model:
 
     @property
     def _outputs(self) -> int:
-        return max(LONGEST_DRAFT + 1, self.parallelism)
+        return max(LONGEST_DRAFT + 1, self.sequences)
 
     def _new_context(self, lines: collections.deque[str]) -> Any:
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = self.context_size * self.parallelism
+        params.n_ctx = self.context_size * self.sequences
         params.n_batch = params.n_ubatch = min(LARGEST_BATCH, params.n_ctx)
-        params.n_seq_max = self.parallelism
+        params.n_seq_max = self.sequences
         # Logits are only asked of the last token of a prompt and of the tokens of a draft. The default keeps room
         # for those of every token: 300 MB with a vocabulary of 150,000.
         params.n_outputs_max = self._outputs
@@ -191,6 +198,11 @@ class Model:
         nodes = 1 if self.gpu_layers else LARGE_NODES_PER_LAYER * self.layers
         size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token)
         return max(SMALLEST_BATCH, min(LARGEST_BATCH, size, self.context_size))
+
+    @property
+    def patient_batch_size(self) -> int:
+        """Tokens per call of work that nobody waits for."""
+        return max(1, min(self.batch_size, int(PATIENT_MILLISECONDS / self._milliseconds_per_token)))
 
     def evaluate(self, tokens: Sequence[int], position: int, sequence: int, outputs: int = 1) -> float:
         """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last `outputs` of them can

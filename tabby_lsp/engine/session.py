@@ -1,11 +1,12 @@
-"""What the KV cache holds: one sequence per document, the least recently used one taken for a new document.
+"""What the KV cache holds: a few sequences, the one that was used least recently taken for a new text.
 
-A prompt is read from where it first differs from what its document's sequence holds. Knows no text.
+A prompt is read from where it first differs from what a sequence holds, whatever it was read for: coming back to a
+file, to a place, or to a prompt that was read ahead are the same thing. Knows no text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,41 +16,50 @@ from tabby_lsp.completion.pipeline import Prefilled
 from tabby_lsp.engine.model import Cancelled, Model
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """A sequence of the KV cache and the tokens it holds, which are known to the last one at all times.
 
     The logits after the prompt last read are kept: while one types within a word the prompt stays the same (see
-    `completion.prompt`), and nothing needs to be computed to write again.
+    `completion.prompt`), and nothing needs to be computed to write again. A pinned one is not taken for other texts.
     """
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
     prompt: tuple[int, ...] = ()
     logits: npt.NDArray[np.float32] | None = None
+    pinned: bool = False
 
 
 class Sessions:
+    """`yielded` is called when computing was stopped; it says whether that was only for a while: then it goes on."""
+
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._by_document: dict[str, Session] = {}  # least recently used first
+        self._sessions = [Session(sequence) for sequence in range(model.sequences)]  # least recently used first
+        self.yielded: Callable[[], bool] = lambda: False
 
-    def of(self, document: str) -> Session:
-        session = self._by_document.pop(document, None)
-        if session is None and len(self._by_document) < self._model.parallelism:
-            session = Session(sequence=len(self._by_document))
-        if session is None:
-            oldest = next(iter(self._by_document))
-            session = self._by_document.pop(oldest)
-        self._by_document[document] = session
+    def unread(self, prompt: Sequence[int]) -> int:
+        """How many tokens of a prompt would have to be computed."""
+        return len(prompt) - common_prefix(self._nearest(prompt).tokens, prompt)
+
+    def take(self, prompt: Sequence[int]) -> Session:
+        """The session to read a prompt in: the one that holds most of it, or else the one used least recently."""
+        session = self._nearest(prompt)
+        shared = common_prefix(session.tokens, prompt)
+        if 2 * shared < min(len(session.tokens), len(prompt)):  # another text, or another place of it
+            session = next(each for each in self._sessions if not each.pinned)
+        self._sessions.remove(session)
+        self._sessions.append(session)
         return session
 
-    def prefill(self, document: str, prompt: Sequence[int]) -> tuple[Session, Prefilled]:
-        """Reads a prompt into its document's sequence; the last token's logits can then be read.
+    def prefill(self, prompt: Sequence[int], patient: bool = False, pinned: bool = False) -> tuple[Session, Prefilled]:
+        """Reads a prompt; the session then has the logits after its last token. In small steps if it is `patient`.
 
         Raises Cancelled; what was read until then is kept for the next prompt.
         """
-        session = self.of(document)
+        session = self.take(prompt)
+        session.pinned = pinned
         shared = common_prefix(session.tokens, prompt)
         if shared == len(prompt) and session.prompt == tuple(prompt):
             self.keep(session, shared)
@@ -57,26 +67,31 @@ class Sessions:
                 return session, Prefilled(0, shared)
         # The last token is evaluated even if the cache holds it: its logits are what decoding begins with.
         self.keep(session, min(shared, len(prompt) - 1))
+        session.prompt, session.logits = tuple(prompt), None
         reused = len(session.tokens)
+        step = self._model.patient_batch_size if patient else self._model.batch_size
         while len(session.tokens) < len(prompt):
             place = len(session.tokens)
-            self.extend(session, prompt[place : place + self._model.batch_size])
-        session.prompt, session.logits = tuple(prompt), self._model.logits().copy()
+            self.extend(session, prompt[place : place + step])
+        session.logits = self._model.logits().copy()
         return session, Prefilled(len(prompt) - reused, reused)
 
     def extend(self, session: Session, tokens: Sequence[int], outputs: int = 1) -> float:
         """Evaluates more tokens at the end of a sequence, in milliseconds. The logits of the last `outputs` of them
         can then be read. Raises Cancelled, the session then being in order.
         """
-        try:
-            milliseconds = self._model.evaluate(tokens, len(session.tokens), session.sequence, outputs)
-        except Cancelled:
-            # Parts of the batch may have been done before the flag was seen: ask the cache, then say it again.
-            held = min(self._model.held(session.sequence), len(session.tokens))
-            self.keep(session, held)
-            raise
-        session.tokens.extend(tokens)
-        return milliseconds
+        place = len(session.tokens)
+        while True:
+            try:
+                milliseconds = self._model.evaluate(tokens, place, session.sequence, outputs)
+            except Cancelled:
+                # Parts of the batch may have been done before the flag was seen: ask the cache, then say it again.
+                self.keep(session, min(self._model.held(session.sequence), place))
+                if len(session.tokens) < place or not self.yielded():
+                    raise
+            else:
+                session.tokens.extend(tokens)
+                return milliseconds
 
     def keep(self, session: Session, length: int) -> None:
         """Drops what the sequence holds behind `length` tokens; all of it where the memory cannot do that."""
@@ -84,6 +99,15 @@ class Sessions:
             return
         kept = self._model.truncate(session.sequence, length)
         del session.tokens[length if kept else 0 :]
+
+    def release(self) -> None:
+        """No session is pinned any more."""
+        for session in self._sessions:
+            session.pinned = False
+
+    def _nearest(self, prompt: Sequence[int]) -> Session:
+        free = [session for session in self._sessions if not session.pinned]
+        return max(reversed(free), key=lambda session: common_prefix(session.tokens, prompt))
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

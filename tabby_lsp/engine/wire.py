@@ -1,7 +1,7 @@
 """Messages on the pipes between the server and its children: JSON, each behind its length in four bytes.
 
-Every message has a `kind`. To the engine: `load` (first), `complete`, `cancel`. From it: `progress`, `ready` or
-`failed` (the model), then for each job `piece`s and one `done`, `cancelled` or `error`.
+Every message has a `kind`. To the engine: `load` (first), `complete`, `write`, `cancel`. From it: `progress`, `ready`
+or `failed` (the model), then for each job `piece`s and one `done`, `cancelled` or `error`.
 """
 
 from __future__ import annotations
