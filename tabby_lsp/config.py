@@ -45,7 +45,9 @@ class LocalModel:
     num_gpu_layers: int = _setting(9999, "Layers that are put on the GPU.", minimum=0)
     context_size: int = _setting(4096, "Tokens of a prompt and its answer together.", minimum=128)
     parallelism: int = _setting(2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16)
-    threads: int = _setting(0, "CPU threads. 0: all cores but one.", minimum=0, maximum=512)
+    threads: int = _setting(
+        0, "CPU threads. 0: up to one for each core, as many as go well at the time.", minimum=0, maximum=512
+    )
     prompt_template: str = _setting(
         "", "Takes the place of the model's own FIM prompt; must hold `{prefix}`, may hold `{suffix}`."
     )

@@ -33,6 +33,8 @@ from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.model import Cancelled, Model
 from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, COMPLETION, Scheduler
 from tabby_lsp.engine.session import common_prefix
+from tabby_lsp.engine.threads import Threads, thread_counts
+from tabby_lsp.engine.watch import Watch
 from tabby_lsp.engine.work import Worker, quick_budget
 
 SETTINGS = EngineSettings(str(MODEL), threads=1, context_size=1024, max_prompt_tokens=800)
@@ -308,6 +310,95 @@ def test_what_has_not_begun_of_a_class_can_be_dropped() -> None:
     scheduler.drop(BACKGROUND)
     assert scheduler.take().id == 2
     assert scheduler.cancel(1) is False and scheduler.cancel(3) is False
+
+
+# --- threads
+
+
+def test_threads_are_given_up_when_steps_take_too_long_and_tried_again() -> None:
+    threads = Threads(thread_counts(8))
+    assert threads.counts == (8, 7, 4, 1) and thread_counts(2) == (2, 1) and thread_counts(1) == (1,)
+    assert threads.limit(8, 1) is None, "nothing is known yet"
+    for step in range(20):
+        assert threads.count(step * 0.02) == 8
+        threads.measured(8, 20.0, 1, step * 0.02)
+    limit = threads.limit(8, 1)
+    assert limit and 40 < limit < 60
+    threads.give_up(8, 0.5)
+    assert threads.count(0.6) == 7
+    threads.measured(7, 25.0, 1, 0.6)
+    threads.give_up(7, 0.7)
+    assert threads.count(0.8) == 4
+    assert [threads.count(now) for now in (1.4, 1.6)] == [4, 7]
+    assert threads.count(2.5) == 8, "within a second or so for each"
+
+
+def test_threads_that_are_slow_for_a_while_are_given_up() -> None:
+    threads = Threads((2, 1))
+    for step in range(10):
+        threads.measured(2, 20.0, 1, step * 0.02)
+    threads.measured(2, 90.0, 1, 0.2)  # one slow step may be anything
+    for _ in range(3):
+        threads.measured(2, 21.0, 1, 0.3)
+    assert threads.count(0.4) == 2
+    for _ in range(4):
+        threads.measured(2, 39.0, 1, 0.5)
+    assert threads.count(0.6) == 1
+    assert threads.limit(1, 1) is None, "there is nothing better than the last one"
+
+
+def test_steps_that_grow_slowly_are_not_taken_for_slow() -> None:
+    """A decode step at 2,800 tokens takes nearly twice as long as near none."""
+    threads = Threads((2, 1))
+    for step in range(200):
+        threads.measured(2, 20.0 + step * 0.1, 1, step * 0.03)
+        assert threads.count(step * 0.03) == 2
+
+
+def test_a_step_that_takes_too_long_is_done_again_with_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(replace(SETTINGS, threads=0))
+    tokens = model.vocab.tokenize(TEXT)[:300]
+    model._prefilling, model._decoding = Threads((2, 1)), Threads((2, 1))
+    model.evaluate(tokens[:200], 0, 0)
+    expected = model.logits().copy()
+    model.truncate(0, 0)
+    model._prefilling.usual[2] = 1e-9  # whatever it takes is too long
+    monkeypatch.setattr("tabby_lsp.engine.threads.GRACE_MILLISECONDS", 0.0)
+    for _ in range(20):
+        model.evaluate(tokens[:200], 0, 0)
+        assert model.held(0) == 200 and not model.aborted
+        assert same(model.logits(), expected)
+        model.truncate(0, 0)
+        if model.threads == 1:
+            break
+    assert model.threads == 1
+    model.abort()
+    with pytest.raises(Cancelled):
+        model.evaluate(tokens[:200], 0, 0)
+
+
+def test_a_cancel_wins_over_a_step_that_takes_too_long() -> None:
+    model = Model(SETTINGS)
+    model._give_up()
+    assert not model.aborted and model._goes_on() and not model._goes_on()
+    model._give_up()
+    model.abort()
+    assert model.aborted and not model._goes_on()
+    model._give_up()
+    assert model.aborted and not model._goes_on()
+
+
+def test_the_watch_calls_once_for_each_limit_that_is_exceeded() -> None:
+    calls: queue.Queue[int] = queue.Queue()
+    watch = Watch(lambda: calls.put(1))
+    watch.begin(0.0)
+    calls.get(timeout=60)
+    watch.end()
+    watch.begin(60_000)
+    watch.end()
+    watch.begin(1.0)
+    calls.get(timeout=60)
+    assert calls.empty()
 
 
 # --- jobs

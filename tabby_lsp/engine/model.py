@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import ctypes
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,9 @@ from tabby_lsp import machine
 from tabby_lsp.data import EngineSettings
 from tabby_lsp.engine.draft import LONGEST_DRAFT
 from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
+from tabby_lsp.engine.threads import Threads, thread_counts
 from tabby_lsp.engine.vocab import Vocab
+from tabby_lsp.engine.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 # on after a cancel. Batches are sized to keep the largest node under this.
 NODE_MILLISECONDS = 12.0
 SMALLEST_BATCH, LARGEST_BATCH = 16, 512
+SMALLEST_TIMED = 64  # tokens of a batch whose time for each is that of a larger one
 # The largest node of a transformer layer is one of the three matrices of its feed-forward part.
 LARGE_NODES_PER_LAYER = 3
 # Compute buffers of one batch, per token and channel of the embedding. llama.cpp took 6.5, 39.5 and 68.5 MiB for widths
@@ -78,7 +82,11 @@ class Model:
         trained = llama_cpp.llama_model_n_ctx_train(self._handle)
         self.context_size = min(settings.context_size, trained) if trained > 0 else settings.context_size
         self.layers = max(1, llama_cpp.llama_model_n_layer(self._handle))
-        self.threads = settings.threads or max(1, machine.core_count() - 1)
+        cores = settings.threads or machine.core_count()
+        # On a GPU the threads hardly matter, and a step cannot be given up.
+        counts = (cores,) if settings.threads or self.gpu_layers else thread_counts(cores)
+        self.threads = counts[0]
+        self._decoding, self._prefilling = Threads(counts), Threads(counts)
         self.memory_needed = weights + self._cache_bytes() + self._scratch_bytes()
         if self.gpu_layers == 0:
             check_memory(self.path, weights, self.memory_needed - weights, "it needs")
@@ -86,8 +94,12 @@ class Model:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(LARGEST_BATCH, 0, 1)
         self._flag = ctypes.create_string_buffer(2)
+        self._given_up = False  # whether the flag was set by the watch alone
+        self._flag_lock = threading.Lock()
+        self._watch = Watch(self._give_up)
         self._watch_flag()
         self._milliseconds_per_token = 1.0
+        self._rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
         self._warm_up()
 
     def metadata(self, key: str) -> str:
@@ -131,9 +143,7 @@ class Model:
         # Logits are only asked of the last token of a prompt and of the tokens of a draft. The default keeps room
         # for those of every token: 300 MB with a vocabulary of 150,000.
         params.n_outputs_max = self._outputs
-        # ggml's threads spin for each other: with as many of them as cores and anything else running, decoding
-        # becomes up to forty times slower. One core less costs an idle machine a share of its speed.
-        params.n_threads = params.n_threads_batch = self.threads
+        params.n_threads = params.n_threads_batch = self.threads  # see `evaluate`
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.offload_kqv = self.gpu_layers > 0
         params.no_perf = True
@@ -167,20 +177,41 @@ class Model:
             begin = time.perf_counter()
             self.evaluate([start] * count, 0, 0)
             self._milliseconds_per_token = (time.perf_counter() - begin) * 1000 / count
+            self._rolls_back = bool(llama_cpp.llama_memory_seq_rm(self._memory, 0, count // 2, -1))
             self.truncate(0, 0)
 
     # --- the flag
 
     def abort(self) -> None:
         """Stops the computing that goes on now. May be called from another thread."""
-        self._flag[0] = b"\x01"
+        with self._flag_lock:
+            self._given_up = False
+            self._flag[0] = b"\x01"
 
     def allow(self) -> None:
-        self._flag[0] = b"\x00"
+        with self._flag_lock:
+            self._given_up = False
+            self._flag[0] = b"\x00"
+
+    def _give_up(self) -> None:
+        """Stops a step that takes too long, to be done again; unless it is being stopped for good."""
+        with self._flag_lock:
+            if self._flag[0] == b"\x00":
+                self._given_up = True
+                self._flag[0] = b"\x01"
+
+    def _goes_on(self) -> bool:
+        """Whether the computing was stopped only to be done again; it then can be."""
+        with self._flag_lock:
+            if self._given_up:
+                self._given_up = False
+                self._flag[0] = b"\x00"
+                return True
+            return False
 
     @property
     def aborted(self) -> bool:
-        return self._flag[0] != b"\x00"
+        return self._flag[0] != b"\x00" and not self._given_up
 
     # --- computing
 
@@ -220,16 +251,43 @@ class Model:
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = sequence
             batch.logits[i] = i >= len(tokens) - outputs
-        start = time.perf_counter()
-        result = llama_cpp.llama_decode(self._context, batch)
-        if result == ABORTED:
-            raise Cancelled
-        if result != 0:
-            raise ModelError(f"llama.cpp could not decode ({result}) at position {position}.")
-        milliseconds = (time.perf_counter() - start) * 1000
+        milliseconds = self._decode(len(tokens))
+        while milliseconds is None:  # took too long with so many threads
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
+            milliseconds = self._decode(len(tokens))
         if len(tokens) >= SMALLEST_BATCH:
             measured = milliseconds / len(tokens)
             self._milliseconds_per_token += 0.3 * (measured - self._milliseconds_per_token)
+        return milliseconds
+
+    def _decode(self, tokens: int) -> float | None:
+        """Computes the batch, in milliseconds. None if it was given up, because the threads did not get their cores."""
+        work = self._prefilling if tokens >= SMALLEST_BATCH else self._decoding
+        # Only what is comparable is timed: single steps, and parts of a prompt that are large enough.
+        units = 1.0 if tokens == 1 else float(tokens) if tokens >= SMALLEST_TIMED else 0.0
+        start = time.perf_counter()
+        count = work.count(start)
+        if count != self.threads:
+            self.threads = count
+            llama_cpp.llama_set_n_threads(self._context, count, count)
+        limit = work.limit(count, units) if units and self._rolls_back else None
+        if limit is not None:
+            self._watch.begin(limit)
+        result = llama_cpp.llama_decode(self._context, self._batch)
+        if limit is not None:
+            self._watch.end()
+        now = time.perf_counter()
+        if self._goes_on():
+            work.give_up(count, now)
+            if result == ABORTED:
+                return None
+        if result == ABORTED:
+            raise Cancelled
+        if result != 0:
+            raise ModelError(f"llama.cpp could not decode ({result}).")
+        milliseconds = (now - start) * 1000
+        if units:
+            work.measured(count, milliseconds, units, now)
         return milliseconds
 
     def logits(self, back: int = 1) -> npt.NDArray[np.float32]:

@@ -1,0 +1,61 @@
+"""How many threads to compute with, while running and from measured times.
+
+ggml's threads spin at a barrier for the one that lost its core: with as many of them as cores and anything else
+running, a step takes up to forty times as long; with one core fewer an idle machine gives away a third of its speed.
+No fixed number is right. So each step is tried with the most threads that went well lately, under a limit of time,
+and done again with fewer where it is exceeded; once a second more are tried. Knows no model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+# A step that takes twice what it usually takes has lost a core; a little more for very short ones.
+PATIENCE, GRACE_MILLISECONDS = 2.0, 4.0
+# So much slower for a while is slower than one thread fewer would be.
+SLOW, SLOW_STEPS = 1.5, 4
+RETRY_SECONDS = 0.8
+FORGETTING = 1.02  # what is usual may become this much slower with every step: prompts grow
+
+
+def thread_counts(cores: int) -> tuple[int, ...]:
+    """The numbers of threads that are tried, the most first."""
+    return tuple(sorted({cores, max(1, cores - 1), max(1, cores // 2), 1}, reverse=True))
+
+
+@dataclass(slots=True)
+class Threads:
+    """For one kind of work, whose times are comparable: milliseconds per unit (a step, a token of a prompt)."""
+
+    counts: tuple[int, ...]
+    usual: dict[int, float] = field(default_factory=dict)  # by the number of threads: the least, slowly forgotten
+    _level: int = 0  # of `counts`
+    _tried: float = -math.inf  # when more threads were last given up, in seconds
+    _slow: int = 0  # steps in a row
+
+    def count(self, now: float) -> int:
+        """How many threads to use now."""
+        if self._level and now - self._tried >= RETRY_SECONDS:
+            self._level -= 1
+            self._slow = 0
+        return self.counts[self._level]
+
+    def limit(self, count: int, units: float) -> float | None:
+        """Milliseconds after which a step of so many units should be given up. None if there is nothing better."""
+        if count == self.counts[-1] or count not in self.usual:
+            return None
+        return PATIENCE * self.usual[count] * units + GRACE_MILLISECONDS
+
+    def measured(self, count: int, milliseconds: float, units: float, now: float) -> None:
+        each = milliseconds / units
+        usual = min(each, self.usual.get(count, each) * FORGETTING)
+        self._slow = self._slow + 1 if each > SLOW * usual else 0
+        self.usual[count] = usual
+        if self._slow >= SLOW_STEPS:
+            self.give_up(count, now)
+
+    def give_up(self, count: int, now: float) -> None:
+        """A step with so many threads took too long."""
+        self._level = min(self.counts.index(count) + 1, len(self.counts) - 1)
+        self._tried, self._slow = now, 0
