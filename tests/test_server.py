@@ -72,10 +72,28 @@ def test_the_same_place_gives_the_same_suggestion_from_the_cache_or_the_model() 
         assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is True
         line, column = end_of(text)
         editor.change(100, (line, column), "q")
+        editor.inline((line, column + 1))
+        last = editor.request("tabby/status", {})["lastCompletion"]
+        assert last["cached"] is False and last["reused"] > 0, "the prompt was still in the KV cache"
         editor.change(101, (line, column), "", end=(line, column + 1))
         assert editor.inline(end_of(text)) == item
         last = editor.request("tabby/status", {})["lastCompletion"]
-        assert last["cached"] is False and last["reused"] > 0, "the prompt was still in the KV cache"
+        assert last["cached"] is True and last["evaluated"] == last["generated"] == 0
+        assert editor.inline(end_of(text), kind=INVOKED) == item
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is True, "it could say nothing else"
+        editor.request("workspace/executeCommand", {"command": "tabby.restart", "arguments": []})
+        assert editor.inline(end_of(text)) == item
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is False, "another engine"
+
+
+def test_who_asks_on_a_key_is_not_answered_from_the_cache_where_the_model_may_say_something_else() -> None:
+    with Editor("--set", "completion.temperature=0.5") as editor:
+        editor.start()
+        text, item = something(editor)
+        assert editor.inline(end_of(text), kind=AUTOMATIC) == item
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is True
+        editor.inline(end_of(text), kind=INVOKED)
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is False
 
 
 def test_typing_through_a_suggestion_shows_the_rest_of_it() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 from lsprotocol import types as lsp
 
 from tabby_lsp.completion.context import surround
-from tabby_lsp.completion.filters import before_overtyped
+from tabby_lsp.completion.filters import before_overtyped, overtyped
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.lsp.documents import Document, Place
 from tabby_lsp.lsp.suggestions import Suggestion
@@ -76,6 +76,8 @@ def inline_list(
     text, start, end = suggestion.text, place, (place[0], place[1] + suggestion.replace)
     if selected:
         after = document.lines[place[0]][place[1] : content_length(document.lines[place[0]])]
+        if suggestion.replace > overtyped(text, after):  # typed into, and not to be had without what it replaces
+            return lsp.InlineCompletionList(items=[])
         text, start, end = selected[0] + before_overtyped(text, after), selected[1], place
     item = lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
     return lsp.InlineCompletionList(items=[item])

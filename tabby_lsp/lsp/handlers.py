@@ -109,7 +109,8 @@ async def on_inline_completion(ls: TabbyServer, params: lsp.InlineCompletionPara
     automatic = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Automatic
     if automatic and ls.settings.completion.trigger == "manual":
         return None
-    found = await ls.suggest(params.text_document.uri, params.position, params.context.selected_completion_info)
+    selected_item = params.context.selected_completion_info
+    found = await ls.suggest(params.text_document.uri, params.position, selected_item, invoked=not automatic)
     if found is None:
         return None
     document, place, suggestion, selected = found

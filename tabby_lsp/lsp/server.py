@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastAnswer:
-    """What `tabby/status` tells of the suggestion last shown. From a generation that went on: nothing evaluated."""
+    """What `tabby/status` tells of the suggestion last shown. Nothing was evaluated if none was begun for it."""
 
     completion: Completion
     cached: bool
@@ -172,9 +172,16 @@ class TabbyServer(LanguageServer):
     # --- completion
 
     async def suggest(
-        self, uri: str, position: lsp.Position, info: lsp.SelectedCompletionInfo | None = None
+        self,
+        uri: str,
+        position: lsp.Position,
+        info: lsp.SelectedCompletionInfo | None = None,
+        invoked: bool = False,
     ) -> tuple[Document, Place, Suggestion | None, tuple[str, Place] | None] | None:
-        """Document, place, suggestion and the menu's selected text. None if the document is not open."""
+        """Document, place, suggestion and the menu's selected text. None if the document is not open.
+
+        Who has `invoked` it wants another answer than the one that is known, if the model has more than one.
+        """
         document = self.protocol.documents.get(uri)
         if document is None:
             log.warning("a request for %s, which is not open, has no answer", uri)
@@ -188,7 +195,9 @@ class TabbyServer(LanguageServer):
         if self.suggestions is None or self.engine is None:
             return document, place, None, selected
         try:
-            suggestion = await self.suggestions.suggest(uri, place, context, self._sampling(), selected)
+            sampling = self._sampling()
+            anew = invoked and sampling.temperature > 0
+            suggestion = await self.suggestions.suggest(uri, place, context, sampling, anew)
         except EngineError as error:
             log.warning("no suggestion: %s", error)
             suggestion = None

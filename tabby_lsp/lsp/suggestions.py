@@ -2,7 +2,8 @@
 
 A newer request, a change of the document or a cancel ends an older request: it is answered at once, with
 nothing, and its computing stops. Except where what was typed since is the beginning of what is being written:
-then the generation goes on, and serves the newer request without what was typed. A finished one does so too.
+then the generation goes on, and serves the newer request without what was typed. A finished one goes to `answers`,
+which are asked before the engine is.
 
 Knows neither LSP nor how text is generated.
 """
@@ -10,42 +11,72 @@ Knows neither LSP nor how text is generated.
 from __future__ import annotations
 
 import asyncio
-import logging
+import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tabby_lsp.data import Completion, CompletionContext, Sampling
 from tabby_lsp.engine.client import Engine, Generation
+from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
-from tabby_lsp.text import split_lines
 
-log = logging.getLogger(__name__)
+_OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors close by themselves
 
 
 @dataclass(slots=True)
 class Live:
-    """A generation, running or finished, and what was typed since it began."""
+    """A generation that runs, what it was begun for, and the text that has come to stand at its place since."""
 
     generation: Generation
-    place: Place  # where the cursor would be now
-    typed: str = ""
-    key: object = None  # what else the answer depends on: a request with another key needs another generation
+    context: CompletionContext
+    sampling: Sampling
+    place: Place  # where `inserted` begins
+    inserted: str = ""
+    typed: int = 0  # characters of `inserted` that are known to stand before the cursor: a request has said so
+
+    def follows(self, change: Change) -> bool:
+        """Takes in a change of the document. False if it lies elsewhere, or no longer fits what is written."""
+        first, last = self._offset(change.start), self._offset(change.end)
+        if first is None or last is None:
+            return False
+        text = change.text.replace("\r\n", "\n").replace("\r", "\n")
+        self.inserted = self.inserted[:first] + text + self.inserted[last:]
+        self.typed = 0
+        return self.agrees()
+
+    def serves(self, place: Place, context: CompletionContext) -> bool:
+        """Whether what is being written may be for a request at a place, which says what of `inserted` was typed."""
+        typed = self._offset(place)
+        # Another item of the editor's menu is another text before the same place.
+        if typed is None or _last_line(context.prefix) != _last_line(self.context.prefix + self.inserted[:typed]):
+            return False
+        self.typed = typed
+        return self.agrees() and not self.inserted[typed:].strip(_CLOSERS)
 
     def agrees(self) -> bool:
         """Whether what was typed may still be the beginning of what is written.
 
-        Nothing written yet says nothing: a prompt that is being read anew is stopped, its tokens are kept.
+        Nothing written yet says nothing: a prompt that is being read anew is stopped, its tokens are kept. Closers
+        behind what agrees need not have been typed: the next request tells.
         """
-        result = self.generation.result
-        if result.done():
-            done = not result.cancelled() and result.exception() is None
-            return done and result.result().text.startswith(self.typed)
         written = self.generation.text
-        return bool(written) and (written.startswith(self.typed) or self.typed.startswith(written))
+        if not self.inserted or not written:
+            return not self.inserted
+        alike = _alike(self.inserted, written)
+        if alike in (len(self.inserted), len(written)):
+            return True
+        closed = _OPENERS.search(written[:alike]) and not self.inserted[alike:].strip(_CLOSERS)
+        return bool(closed) and alike >= self.typed
 
-    @property
-    def running(self) -> bool:
-        return not self.generation.result.done()
+    def _offset(self, place: Place) -> int | None:
+        """The character of `inserted` at a place, its end included, or None if the place lies outside."""
+        lines = self.inserted.split("\n")
+        line = place[0] - self.place[0]
+        column = place[1] - (self.place[1] if line == 0 else 0)
+        if not 0 <= line < len(lines) or not 0 <= column <= len(lines[line]):
+            return None
+        return sum(len(each) + 1 for each in lines[:line]) + column
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +93,47 @@ class Suggestion:
 
 
 class Suggestions:
-    """The live generations of all documents. `on_busy` is called when the first one starts or the last ends."""
+    """The live generations of all documents, and their answers.
+
+    `on_busy` is called when the first request begins to wait for the engine or the last one ends.
+    """
 
     def __init__(self, engine: Engine, on_busy: Callable[[bool], None] = lambda busy: None) -> None:
         self._engine = engine
         self._on_busy = on_busy
+        self._answers = Answers()
         self._live: dict[str, Live] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}  # the newest request of each document
 
     async def suggest(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, key: object = None
+        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, anew: bool = False
     ) -> Suggestion | None:
-        """The suggestion at a place, or None if the request was superseded.
+        """The suggestion at a place, or None if the request was superseded. `anew`: not one that is remembered.
 
         Raises EngineError if the engine cannot answer, CancelledError if the caller is cancelled.
         """
         self._supersede(document)
+        self._settle(document)
+        if not anew and (found := self._answers.find(document, context, sampling)):
+            self._forget(document)
+            return Suggestion(found.text, found.replace, found, True)
         superseded = asyncio.get_running_loop().create_future()
         self._waiting[document] = superseded
+        self._on_busy(True)
         try:
-            for _ in range(2):  # a generation that was followed may turn out to be of no use at its end
-                live, fresh = self._generation_for(document, place, context, sampling, key)
+            for _ in range(2):  # a generation that was followed may turn out to be of no use
+                live, fresh = self._generation_for(document, place, context, sampling)
                 await asyncio.wait({live.generation.result, superseded}, return_when=asyncio.FIRST_COMPLETED)
-                if superseded.done() or live.generation.result.cancelled():
+                if superseded.done():
                     return None
+                if live.generation.result.cancelled():  # it wrote something else than was typed ahead of it
+                    continue
+                self._settle(document)
                 completion = live.generation.result.result()
-                rest = completion.text[len(live.typed) :]
-                useful = completion.text.startswith(live.typed) and rest.strip()
-                if useful or fresh:
-                    return Suggestion(rest if useful else "", completion.replace, completion, not fresh)
-                self._forget(document)
+                if fresh:
+                    return Suggestion(_visible(completion.text), completion.replace, completion, False)
+                if found := self._answers.find(document, context, sampling):
+                    return Suggestion(found.text, found.replace, found, True)
             return None
         except asyncio.CancelledError:
             if self._waiting.get(document) is superseded:
@@ -103,14 +145,13 @@ class Suggestions:
                 self._on_busy(bool(self._waiting))
 
     def _generation_for(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, key: object
+        self, document: str, place: Place, context: CompletionContext, sampling: Sampling
     ) -> tuple[Live, bool]:
         live = self._live.get(document)
-        if live and live.place == place and live.key == key and live.agrees():
+        if live is not None and live.serves(place, context):
             return live, False
         self._forget(document)
-        self._on_busy(True)
-        live = Live(self._engine.generate(document, context, sampling), place, key=key)
+        live = Live(self._engine.generate(document, context, sampling), context, sampling, place)
         live.generation.on_piece = lambda: self._check(document)
         self._live[document] = live
         return live, True
@@ -118,26 +159,23 @@ class Suggestions:
     def changed(self, document: str, change: Change) -> None:
         """A change of the document: requests for it are answered, and its generation goes on only if it fits."""
         self._supersede(document)
+        self._settle(document)
         live = self._live.get(document)
-        if live is None:
-            return
-        if change.start == change.end == live.place and change.text:
-            live.typed += change.text.replace("\r\n", "\n").replace("\r", "\n")
-            lines = split_lines(change.text)
-            column = live.place[1] if len(lines) == 1 else 0
-            live.place = (live.place[0] + len(lines) - 1, column + len(lines[-1]))
-            self._check(document)
-        else:
+        if live is not None and not live.follows(change):
             self._forget(document)
 
     def forget(self, document: str) -> None:
-        """The document was closed."""
+        """The document was opened or closed. What was answered in it stays known: it is found by its text."""
         self._supersede(document)
+        self._settle(document)
         self._forget(document)
 
     def forget_all(self) -> None:
-        for document in list(self._live):
-            self.forget(document)
+        """Other settings apply: nothing of what is known or running is an answer any more."""
+        for document in {*self._live, *self._waiting}:
+            self._supersede(document)
+            self._forget(document)
+        self._answers.clear()
 
     def use(self, engine: Engine) -> None:
         """Another engine takes over."""
@@ -146,7 +184,7 @@ class Suggestions:
 
     def _check(self, document: str) -> None:
         live = self._live.get(document)
-        if live and live.typed and not live.agrees():
+        if live is not None and not live.agrees():
             self._forget(document)
 
     def _supersede(self, document: str) -> None:
@@ -155,7 +193,31 @@ class Suggestions:
             waiting.set_result(None)
             self._on_busy(bool(self._waiting))
 
+    def _settle(self, document: str) -> None:
+        """A generation that has ended becomes an answer, whether anyone waits for it or not."""
+        live = self._live.get(document)
+        if live is None or not live.generation.result.done():
+            return
+        del self._live[document]
+        result = live.generation.result
+        if not result.cancelled() and result.exception() is None:
+            self._answers.remember(document, live.context, live.sampling, result.result())
+
     def _forget(self, document: str) -> None:
         live = self._live.pop(document, None)
-        if live is not None and live.running:
+        if live is not None and not live.generation.result.done():
             self._engine.cancel(live.generation)
+
+
+def _last_line(text: str) -> str:
+    return text.rpartition("\n")[2]
+
+
+def _alike(one: str, other: str) -> int:
+    """Characters in which two texts are the same, from their start."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _visible(text: str) -> str:
+    return text if text.strip() else ""
