@@ -82,6 +82,9 @@ class CompletionSettings:
         "Order of the prompt. `auto` is what suits the model; another order only where it was trained on it.",
         choices=("auto", "prefix-first", "suffix-first"),
     )
+    ahead: bool = _setting(
+        True, "Whether the suggestion after the one that is shown is worked out while you read that one."
+    )
     trigger: str = _setting(
         "auto", "`manual`: suggestions only when the editor asks on a key.", choices=("auto", "manual")
     )

@@ -307,7 +307,7 @@ def test_what_has_not_begun_of_a_class_can_be_dropped() -> None:
     scheduler = Scheduler()
     for id, priority in ((1, BACKGROUND), (2, COMPLETION), (3, BACKGROUND)):
         scheduler.put(id, priority, {})
-    scheduler.drop(BACKGROUND)
+    assert [job.id for job in scheduler.drop(BACKGROUND)] == [1, 3]
     assert scheduler.take().id == 2
     assert scheduler.cancel(1) is False and scheduler.cancel(3) is False
 
@@ -491,6 +491,23 @@ def test_reading_ahead_gives_way_to_the_next_request(
         office.complete(id, context_in(TEXT, place))
         assert office.until(id, "done")["completion"]["evaluated"] <= 256
     assert len(office.scheduler._waiting) <= 1, "only the last place is read ahead"
+
+
+def test_what_is_completed_ahead_gives_way_and_says_so(office: Office) -> None:
+    """To the next request, whether it has begun or not."""
+    sampling = to_json(Sampling(300, 1.5, 3))
+    for id, place in ((1, 500), (2, 900)):
+        context = to_json(context_in(TEXT, place))
+        office.put(id, BACKGROUND, kind="complete", document="a", context=context, sampling=sampling, patient=True)
+    office.complete(3, context_in(TEXT, 3000))
+    ends = {}
+    while set(ends) != {1, 2, 3}:
+        message = office.said.get(timeout=60)
+        if message["kind"] != "piece":
+            ends[message["id"]] = message["kind"]
+    assert ends == {1: "cancelled", 2: "cancelled", 3: "done"}
+    office.put(4, BACKGROUND, kind="complete", document="a", context=context, sampling=to_json(Sampling(4)))
+    assert office.until(4, "done", "cancelled")["kind"] == "done", "alone it is done"
 
 
 def test_the_quick_budget_stays_until_the_speed_is_clearly_another() -> None:

@@ -30,11 +30,17 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.jobs: list[Generation] = []
+        self.ahead: list[tuple[Generation, CompletionContext]] = []
         self.cancelled: list[int] = []
 
-    def generate(self, document: str, context: CompletionContext, sampling: Sampling) -> Generation:
-        job = Generation(len(self.jobs), asyncio.get_running_loop().create_future())
-        self.jobs.append(job)
+    def generate(
+        self, document: str, context: CompletionContext, sampling: Sampling, ahead: bool = False
+    ) -> Generation:
+        job = Generation(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
+        if ahead:
+            self.ahead.append((job, context))
+        else:
+            self.jobs.append(job)
         return job
 
     def cancel(self, job: Generation) -> None:
@@ -923,3 +929,84 @@ def test_answers_of_several_lines_are_found_in_long_texts() -> None:
     found = known.find(URI, CompletionContext(above + "def f():" + typed), Sampling())
     assert found is not None and found.text == "\n".join(lines[50:])[6:]
     assert knows(known, "def f():") is False
+
+
+# --- ahead of the request
+
+
+def desk_ahead(drawing: str) -> Desk:
+    desk = Desk(drawing)
+    desk.suggestions.ahead = True
+    return desk
+
+
+async def test_what_follows_an_accepted_suggestion_needs_no_waiting() -> None:
+    desk = desk_ahead("def f(x):\n    return |)\nf(1)\n")
+    await desk.answer("g(x)", replace=1)
+    ((made, context),) = desk.engine.ahead
+    assert context.prefix == "def f(x):\n    return g(x)" and context.line_suffix == ""
+    made.result.set_result(completion("\n\n\nprint(f(2))"))
+    await asyncio.sleep(0)
+    desk.edit(desk.cursor, (desk.cursor[0], desk.cursor[1] + 1), "")
+    desk.write("g(x)")
+    assert await desk.shown() == "\n\n\nprint(f(2))"
+    assert len(desk.engine.ahead) == 2, "and what follows that one is made ahead"
+
+
+async def test_one_piece_of_work_is_done_ahead_and_no_more() -> None:
+    desk = desk_ahead("a|")
+    await desk.answer("bcd")
+    for text in ("b", "c"):
+        desk.write(text)
+        await desk.shown()
+    ((made, context),) = desk.engine.ahead
+    assert context.prefix == "abcd"
+    made.result.set_result(completion("e"))
+    await asyncio.sleep(0)
+    desk.backspace()
+    assert await desk.shown() == "cd"
+    assert len(desk.engine.ahead) == 1, "it is known"
+
+
+async def test_a_request_ends_what_is_made_ahead() -> None:
+    desk = desk_ahead("a|")
+    await desk.answer("bcd")
+    ((made, _),) = desk.engine.ahead
+    desk.write("x")
+    request = await desk.ask()
+    assert made.result.cancelled() and made.id in desk.engine.cancelled
+    desk.engine.jobs[-1].result.set_result(completion(""))
+    await request
+    assert len(desk.engine.ahead) == 1, "nothing follows nothing"
+
+
+async def test_what_the_engine_drops_or_cannot_do_is_no_answer() -> None:
+    desk = desk_ahead("a|")
+    await desk.answer("bcd")
+    desk.engine.ahead[0][0].result.cancel()
+    await asyncio.sleep(0)
+    desk.write("bcd")
+    await desk.answer("e")
+    desk.engine.ahead[1][0].result.set_exception(EngineError("gone"))
+    await asyncio.sleep(0)
+    desk.write("e")
+    await desk.answer("f")
+
+
+async def test_nothing_is_made_ahead_where_that_is_switched_off_or_another_waits() -> None:
+    desk = Desk("a|")
+    await desk.answer("bcd")
+    assert desk.engine.ahead == []
+    desk.suggestions.ahead = True
+    waiting = await desk.ask((0, 0), OTHER)
+    desk.write("b")
+    await desk.shown()
+    assert desk.engine.ahead == []
+    waiting.cancel()
+
+
+async def test_other_settings_end_what_is_made_ahead() -> None:
+    desk = desk_ahead("a|")
+    await desk.answer("bcd")
+    desk.suggestions.forget_all()
+    assert desk.engine.ahead[0][0].result.cancelled()

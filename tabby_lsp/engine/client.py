@@ -27,7 +27,7 @@ from tabby_lsp.data import (
     to_json,
 )
 from tabby_lsp.engine import wire
-from tabby_lsp.engine.scheduler import COMPLETION
+from tabby_lsp.engine.scheduler import BACKGROUND, COMPLETION
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +100,13 @@ class Engine:
         sampling: Sampling,
         show_prompt: bool = False,
         patient: bool = False,
+        ahead: bool = False,
     ) -> Generation:
         """Begins a completion. Its `result` fails with EngineError if the engine cannot do it.
 
         While the model is being loaded the job waits for it. Who is `patient` has the full prompt read, however long
-        that takes.
+        that takes. What is made `ahead` of a request is patient too, and is cancelled by the next request for
+        anything.
         """
         job = Generation(next(self._ids), asyncio.get_running_loop().create_future())
         # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
@@ -116,12 +118,12 @@ class Engine:
         self._send(
             kind="complete",
             id=job.id,
-            priority=COMPLETION,
+            priority=BACKGROUND if ahead else COMPLETION,
             document=document,
             context=to_json(context),
             sampling=to_json(sampling),
             show_prompt=show_prompt,
-            patient=patient,
+            patient=patient or ahead,
         )
         return job
 

@@ -95,18 +95,18 @@ class Scheduler:
             if any(job.id == id for job in self._suspended):
                 self._cancelled.add(id)
                 return False
-            before = len(self._waiting)
-            self._drop(lambda job: job.id == id)
-            return len(self._waiting) < before
+            return bool(self._drop(lambda job: job.id == id))
 
-    def drop(self, priority: int) -> None:
-        """Forgets the jobs of a class that have not begun, without an answer."""
+    def drop(self, priority: int) -> list[Job]:
+        """Takes out the jobs of a class that have not begun."""
         with self._changed:
-            self._drop(lambda job: job.priority == priority)
+            return self._drop(lambda job: job.priority == priority)
 
-    def _drop(self, which: Callable[[Job], bool]) -> None:
+    def _drop(self, which: Callable[[Job], bool]) -> list[Job]:
+        dropped = [job for job in self._waiting if which(job)]
         self._waiting = [job for job in self._waiting if not which(job)]
         heapq.heapify(self._waiting)
+        return dropped
 
     def _begin(self, job: Job) -> Job:
         self._running = job

@@ -119,7 +119,10 @@ class Worker:
     def _complete(self, job: Job, waited: float) -> dict[str, Any]:
         message = job.message
         sampling = from_json(Sampling, message["sampling"])
-        self._scheduler.drop(BACKGROUND)
+        if job.priority != BACKGROUND:  # what was begun for a place that has been left
+            for dropped in self._scheduler.drop(BACKGROUND):
+                if dropped.id != READ_AHEAD:
+                    self._send(kind="cancelled", id=dropped.id)
         # The prompt and its answer share the context; a request for very many tokens must leave room for text.
         longest = max(self.info.context_size // 2, self.info.context_size - sampling.max_tokens)
         full = min(self.info.max_prompt_tokens, longest)

@@ -67,6 +67,7 @@ class TabbyServer(LanguageServer):
         self.warn([*self.problems, *problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.forget_all()
+            self.suggestions.ahead = self.settings.completion.ahead
         if self._started and _engine_part(self.settings) != _engine_part(before):
             self.spawn(self.restart())
 
@@ -101,7 +102,7 @@ class TabbyServer(LanguageServer):
             return
         self.engine = engine
         if self.suggestions is None:
-            self.suggestions = Suggestions(engine, self._set_busy)
+            self.suggestions = Suggestions(engine, self._set_busy, self.settings.completion.ahead)
         else:
             self.suggestions.use(engine)
         engine.start()

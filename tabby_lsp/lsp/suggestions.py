@@ -3,7 +3,8 @@
 A newer request, a change of the document or a cancel ends an older request: it is answered at once, with
 nothing, and its computing stops. Except where what was typed since is the beginning of what is being written:
 then the generation goes on, and serves the newer request without what was typed. A finished one goes to `answers`,
-which are asked before the engine is.
+which are asked before the engine is. So does the one that would follow if what is shown were accepted: it is made
+ahead, while nobody waits.
 
 Knows neither LSP nor how text is generated.
 """
@@ -11,6 +12,7 @@ Knows neither LSP nor how text is generated.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import re
 from collections.abc import Callable
@@ -98,9 +100,14 @@ class Suggestions:
     `on_busy` is called when the first request begins to wait for the engine or the last one ends.
     """
 
-    def __init__(self, engine: Engine, on_busy: Callable[[bool], None] = lambda busy: None) -> None:
+    def __init__(
+        self, engine: Engine, on_busy: Callable[[bool], None] = lambda busy: None, ahead: bool = False
+    ) -> None:
         self._engine = engine
         self._on_busy = on_busy
+        self.ahead = ahead
+        self._next: Generation | None = None  # what is made ahead: never more than one
+        self._next_at: tuple[str, CompletionContext, Sampling] | None = None
         self._answers = Answers()
         self._live: dict[str, Live] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}  # the newest request of each document
@@ -112,6 +119,42 @@ class Suggestions:
 
         Raises EngineError if the engine cannot answer, CancelledError if the caller is cancelled.
         """
+        suggestion = await self._suggest(document, place, context, sampling, anew)
+        if suggestion is not None and suggestion.text and self.ahead:
+            self._go_ahead(document, context, sampling, suggestion)
+        return suggestion
+
+    def _go_ahead(self, document: str, context: CompletionContext, sampling: Sampling, suggestion: Suggestion) -> None:
+        """Has the suggestion made that follows if this one is accepted."""
+        accepted = dataclasses.replace(
+            context,
+            prefix=context.prefix + suggestion.text,
+            line_suffix=context.line_suffix[suggestion.replace :],
+        )
+        at = document, accepted, sampling
+        running = self._next is not None and not self._next.result.done()
+        if self._waiting or (running and at == self._next_at) or self._answers.find(*at):
+            return
+        self._drop_next()
+        made = self._next = self._engine.generate(*at, ahead=True)
+        self._next_at = at
+
+        def finish(result: asyncio.Future[Completion]) -> None:
+            if self._next is made:
+                self._next = None
+                if not result.cancelled() and result.exception() is None:
+                    self._answers.remember(*at, result.result())
+
+        made.result.add_done_callback(finish)
+
+    def _drop_next(self) -> None:
+        made, self._next = self._next, None
+        if made is not None and not made.result.done():
+            self._engine.cancel(made)
+
+    async def _suggest(
+        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, anew: bool
+    ) -> Suggestion | None:
         self._supersede(document)
         self._settle(document)
         if not anew and (found := self._answers.find(document, context, sampling)):
@@ -151,6 +194,7 @@ class Suggestions:
         if live is not None and live.serves(place, context):
             return live, False
         self._forget(document)
+        self._drop_next()
         live = Live(self._engine.generate(document, context, sampling), context, sampling, place)
         live.generation.on_piece = lambda: self._check(document)
         self._live[document] = live
@@ -175,6 +219,7 @@ class Suggestions:
         for document in {*self._live, *self._waiting}:
             self._supersede(document)
             self._forget(document)
+        self._drop_next()
         self._answers.clear()
 
     def use(self, engine: Engine) -> None:
