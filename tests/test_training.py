@@ -412,6 +412,36 @@ def test_a_shipped_model_can_be_trained_on_from(tmp_path: Path) -> None:
         module.compare("f16", tmp_path / "tabby-starter-f16.gguf", broken, config, tokenizer)
 
 
+def test_the_model_for_a_gpu_can_be_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shape suits the K-quants, and the best of these that is small enough is taken and compared."""
+    pytest.importorskip("torch")
+    pytest.importorskip("gguf")
+    from tabby_lsp.models.training import export
+    from tabby_lsp.models.training.model import Config, new_weights
+    from tabby_lsp.models.training.train import MACHINES
+
+    config = MACHINES["gpu"].config
+    sides = [shape for shape in config.shapes().values() if len(shape) == 2]
+    parameters = sum(rows * columns for rows, columns in sides)
+    assert 50e6 < parameters < 100e6 and all(columns % 256 == 0 for _, columns in sides)
+    assert parameters * 5.7 / 8 < export.MOST_BYTES, "in Q5_K_M"
+
+    small = Config(layers=2, width=256, heads=4, hidden=512)
+    weights = new_weights(small, 1)
+    export.read_gguf(starter.MODEL, tmp_path / "tokenizer.json")
+    tokenizer = tok.Tokenizer(tmp_path / "tokenizer.json")
+    sizes = {}
+    for most in (10**9, 3_300_000, 2_900_000):
+        monkeypatch.setattr(export, "MOST_BYTES", most)
+        compared = export.export(weights, small, tokenizer, tmp_path, [])
+        sizes[compared[1].kind] = export.shipped_file(tmp_path).stat().st_size
+        assert export.shipped_file(tmp_path).stat().st_size <= most
+    assert list(sizes) == sorted(sizes, key=lambda kind: -sizes[kind]) and "q8_0" in sizes and len(sizes) > 1
+    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    with pytest.raises(export.ExportError, match="no quantisation"):
+        export.export(weights, small, tokenizer, tmp_path, [])
+
+
 def test_rates_decay_to_zero_and_rows_grow_at_the_end() -> None:
     pytest.importorskip("torch")
     from tabby_lsp.models.training.model import Config

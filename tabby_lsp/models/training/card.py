@@ -55,7 +55,7 @@ LIMITS = """## What it cannot do
 - It may repeat passages of its training data, which is the packages listed below under their licences.
 - The context is {context:,} tokens, but most of the training saw {short:,} at a time (see below).
 """
-TRIED = SHIPPED / "tried.md"  # what was tried and lost, with its figures, kept by hand
+TRIED = Path(__file__).with_name("tried.md")  # what was tried and lost, with its figures, kept by hand
 
 
 def shipped_model(folder: Path = SHIPPED) -> Path | None:
