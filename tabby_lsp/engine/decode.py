@@ -22,11 +22,15 @@ TOP_P = 0.95
 
 
 class ModelWriter:
-    """Reads prompts and writes tokens with one model. `speculates`: whether drafts are tried, by default yes."""
+    """Reads prompts and writes tokens with one model.
+
+    `speculates`: whether drafts are tried, by default yes. `patient`: whether nobody waits for what is done now, so
+    that it goes in steps of which little is lost when it is stopped.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.speculates = True
+        self.speculates, self.patient = True, False
         self.sessions = Sessions(model)
         self._session: Session | None = None
         self._speculation = Speculation()
@@ -39,9 +43,9 @@ class ModelWriter:
     def unread(self, prompt: Sequence[int]) -> int:
         return self.sessions.unread(prompt)
 
-    def prefill(self, prompt: Sequence[int], patient: bool = False) -> Prefilled:
-        """A `patient` writer may be interrupted: its session is kept for it until `sessions.release`."""
-        self._session, prefilled = self.sessions.prefill(prompt, patient, pinned=patient)
+    def prefill(self, prompt: Sequence[int], pinned: bool = False) -> Prefilled:
+        """Who may be interrupted has the session `pinned`: it is kept for it until `sessions.release`."""
+        self._session, prefilled = self.sessions.prefill(prompt, self.patient, pinned)
         return prefilled
 
     def read_ahead(self, prompt: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Samplin
 from tabby_lsp.engine.decode import ModelWriter
 from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.model import Cancelled, Model
-from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, Job, Scheduler
+from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, COMPLETION, Job, Scheduler
 
 log = logging.getLogger("tabby_lsp.engine")
 
@@ -88,6 +88,7 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         self._job = job
+        self._writer.patient = job.priority != COMPLETION
         waited = (time.perf_counter() - job.message.get("received", time.perf_counter())) * 1000
         try:
             if job.id == READ_AHEAD:
@@ -114,6 +115,7 @@ class Worker:
         while urgent := self._scheduler.more_urgent(job):
             self._do(urgent)
         self._job = job
+        self._writer.patient = True
         return self._scheduler.resume(job)
 
     def _complete(self, job: Job, waited: float) -> dict[str, Any]:
@@ -155,7 +157,7 @@ class Worker:
         room = self.info.context_size - len(tokens)
         if not tokens or room < 1:
             raise ValueError(f"a text of {len(tokens)} tokens cannot be gone on from in {self.info.context_size}.")
-        prefilled = self._writer.prefill(tokens, patient=True)
+        prefilled = self._writer.prefill(tokens, pinned=True)
         written = []
         try:
             for token in self._writer.decode(from_json(Sampling, message["sampling"])):
