@@ -50,6 +50,7 @@ class TabbyServer(LanguageServer):
         self.suggestions: Suggestions | None = None
         self.state = EngineState("starting")
         self.last: LastAnswer | None = None
+        self._anew = 0  # how often another answer was asked for: each with another seed
         self._started = False
         self._restarting = asyncio.Lock()
         self._busy = False
@@ -196,8 +197,9 @@ class TabbyServer(LanguageServer):
         if self.suggestions is None or self.engine is None:
             return document, place, None, selected
         try:
+            anew = invoked and self.settings.completion.temperature > 0
+            self._anew += anew
             sampling = self._sampling()
-            anew = invoked and sampling.temperature > 0
             suggestion = await self.suggestions.suggest(uri, place, context, sampling, anew)
         except EngineError as error:
             log.warning("no suggestion: %s", error)
@@ -209,7 +211,7 @@ class TabbyServer(LanguageServer):
 
     def _sampling(self) -> Sampling:
         completion = self.settings.completion
-        return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed)
+        return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed + self._anew)
 
     def _document_changed(self, uri: str, change: Change | None) -> None:
         if self.suggestions is None:
