@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import itertools
 import queue
+import random
 import shutil
 import subprocess
 import sys
@@ -160,12 +162,13 @@ def test_what_was_read_ahead_in_part_is_gone_on_from(writer: ModelWriter, monkey
 
 
 def test_common_prefix() -> None:
-    assert [common_prefix(*each) for each in (([], [1]), ([1, 2], [1, 2]), ([1, 2], [1, 3]), ([1], [1, 2]))] == [
-        0,
-        2,
-        1,
-        1,
-    ]
+    chance = random.Random(0)
+    for _ in range(300):
+        alike = list(range(chance.choice((0, 1, 2, 127, 128, 129, 256, 300))))
+        left, right = ([*alike, *chance.choices((-1, -2), k=chance.randrange(3))] for _ in range(2))
+        pairs = zip(left, right, strict=False)
+        expected = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        assert common_prefix(left, tuple(right)) == expected
 
 
 # --- cancelling

@@ -6,6 +6,7 @@ file, to a place, or to a prompt that was read ahead are the same thing. Knows n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ import numpy.typing as npt
 
 from tabby_lsp.completion.pipeline import Prefilled
 from tabby_lsp.engine.model import Cancelled, Model
+
+BLOCK = 128  # tokens that are compared at once, which Python does many times faster than one by one
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +115,9 @@ class Sessions:
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Number of tokens that two sequences begin with alike."""
-    for i, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return i
-    return min(len(left), len(right))
+    shorter = min(len(left), len(right))
+    place = 0
+    while place < shorter and [*left[place : place + BLOCK]] == [*right[place : place + BLOCK]]:
+        place += BLOCK
+    pairs = zip(left[place : place + BLOCK], right[place : place + BLOCK], strict=False)
+    return min(shorter, place + sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
