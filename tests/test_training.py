@@ -412,6 +412,17 @@ def test_a_shipped_model_can_be_trained_on_from(tmp_path: Path) -> None:
         module.compare("f16", tmp_path / "tabby-starter-f16.gguf", broken, config, tokenizer)
 
 
+def test_all_of_the_model_is_on_the_device_of_its_weights() -> None:
+    """torch's meta device computes nothing, but refuses to mix with another."""
+    torch = pytest.importorskip("torch")
+    from tabby_lsp.models.training.model import Config, losses, new_weights
+
+    config = Config(layers=2, width=64, heads=2, hidden=64)
+    weights = {name: weight.to("meta") for name, weight in new_weights(config, 1).items()}
+    ids = torch.zeros((2, 9), dtype=torch.long, device="meta")
+    assert losses(weights, config, ids).shape == (2, 8)
+
+
 def test_the_model_for_a_gpu_can_be_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its shape suits the K-quants, and the best of these that is small enough is taken and compared."""
     pytest.importorskip("torch")

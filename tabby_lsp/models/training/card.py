@@ -19,6 +19,7 @@ from tabby_lsp.models.training.evaluate import (
     CHUNK_LINES,
     CHUNKS,
     LONG_WINDOW_TOKENS,
+    LONG_WINDOWS,
     MOST_TOKENS,
     PROMPTS,
     SEED,
@@ -161,7 +162,8 @@ def figures_section(figures: dict[str, Any], compared: list[dict[str, Any]]) -> 
 Measured with the shipped file through llama.cpp. The yardstick is a token {ORDER}-gram with back-off (Witten-Bell)
 counted over the same training text.
 
-**Bits per character**, left to right in {TEXT_WINDOWS} windows from each package; the packages count alike:
+**Bits per character**, left to right in {TEXT_WINDOWS} windows of {WINDOW_TOKENS} tokens from each package and in
+{LONG_WINDOWS} of {LONG_WINDOW_TOKENS:,}; the packages count alike:
 
 {_lines(text)}
 

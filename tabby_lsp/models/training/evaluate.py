@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import multiprocessing
 import random
 import re
 import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -38,12 +40,13 @@ from tabby_lsp.models.training.samples import (
 from tabby_lsp.models.training.tokenizer import FIRST_CONTROL, VOCABULARY, Tokenizer
 
 SEED = 20
-HOLES = 600
+HOLES = 400
 CHARS_BEFORE, CHARS_AFTER = 1200, 500
 MOST_BEFORE, MOST_AFTER = 1400, 500  # tokens, where a file has few characters for each
 SHORTEST_REST = 3  # characters, blanks at the ends not counted
 MOST_TOKENS = 64
-TEXT_WINDOWS, WINDOW_TOKENS, LONG_WINDOW_TOKENS = 40, 512, 2048
+TEXT_WINDOWS, WINDOW_TOKENS = 40, 512  # of each package
+LONG_WINDOWS, LONG_WINDOW_TOKENS = 10, 2048
 CHUNK_LINES, CHUNKS = 16, 2
 NEAR_LINES = 12  # before and after the cursor, whose identifiers the related code is searched with
 IDENTIFIER = re.compile(r"[A-Za-z_]\w{3,}")
@@ -176,15 +179,13 @@ def line_figures(places: list[Place], completions: list[Completion]) -> dict[str
     }
 
 
-def text_windows(tokenizer: Tokenizer, sources: list[Source], length: int) -> list[list[int]]:
-    """Equally many windows of each package, each from a line's start of one file."""
+def text_windows(tokenizer: Tokenizer, files: list[Source], count: int, length: int) -> list[list[int]]:
+    """Windows of so many tokens, each from a line's start of one file."""
     rng = random.Random(SEED)
     windows = []
-    for package in sorted({source.package for source in sources}):
-        files = [source for source in sources if source.package == package]
-        for source in rng.choices(files, [len(file.text) for file in files], k=TEXT_WINDOWS):
-            begin = source.text.rfind("\n", 0, rng.randrange(len(source.text))) + 1
-            windows.append(tokenizer.encode(source.text[begin : begin + 8 * length])[:length])
+    for source in rng.choices(files, [len(file.text) for file in files], k=count):
+        begin = source.text.rfind("\n", 0, rng.randrange(len(source.text))) + 1
+        windows.append(tokenizer.encode(source.text[begin : begin + 8 * length])[:length])
     return [window for window in windows if len(window) > 1]
 
 
@@ -205,13 +206,13 @@ def bits_per_char(bits: Callable[[list[int]], float], tokenizer: Tokenizer, wind
 def text_figures(bits: Callable[[list[int]], float], tokenizer: Tokenizer, sources: list[Source]) -> dict[str, Any]:
     """Bits per character: the mean of the packages in short windows, each of them, and in long windows."""
 
-    def of_package(package: str, length: int) -> float:
+    def of_package(package: str, count: int, length: int) -> float:
         files = [source for source in sources if source.package == package]
-        return bits_per_char(bits, tokenizer, text_windows(tokenizer, files, length))
+        return bits_per_char(bits, tokenizer, text_windows(tokenizer, files, count, length))
 
     packages = sorted({source.package for source in sources})
-    short = {package: of_package(package, WINDOW_TOKENS) for package in packages}
-    long = [of_package(package, LONG_WINDOW_TOKENS) for package in packages]
+    short = {package: of_package(package, TEXT_WINDOWS, WINDOW_TOKENS) for package in packages}
+    long = [of_package(package, LONG_WINDOWS, LONG_WINDOW_TOKENS) for package in packages]
     return {
         "bits_per_char": round(sum(short.values()) / len(short), 4),
         "bits_per_char_by_package": short,
@@ -246,10 +247,16 @@ def model_figures(
     return figures, completions
 
 
-def ngram_figures(
-    tokenizer: Tokenizer, train: list[Source], held_out: list[Source], places: list[Place]
-) -> dict[str, Any]:
-    ngrams = count_ngrams([np.array(tokenizer.encode(source.text)) for source in train], VOCABULARY)
+def half_figures(path: Path, tokenizer: Path, sources: list[Source]) -> dict[str, Any]:
+    """Of a file that is not shipped, the text alone."""
+    with open_model(path, logits=True) as llm:
+        return text_figures(lambda ids: bits_of(llm, ids), Tokenizer(tokenizer), sources)
+
+
+def ngram_figures(work: Path, held_out: list[Source], places: list[Place]) -> dict[str, Any]:
+    tokenizer = Tokenizer(work / "tokenizer.json")
+    files = [np.array(tokenizer.encode(source.text)) for source in load_split(work, "train")]
+    ngrams = count_ngrams(files, VOCABULARY)
     figures = text_figures(ngrams.bits, tokenizer, held_out)
     figures["prefix only"] = line_figures(places, [complete_by_ngrams(ngrams, tokenizer, place) for place in places])
     _say(f"evaluate: {ORDER}-gram: {figures}")
@@ -260,15 +267,18 @@ def evaluate(work: Path, replaced: Path | None) -> dict[str, Any]:
     """Writes `figures.json` and `completions.json` beside the model; `replaced` is the model shipped so far."""
     sources = load_split(work, "held-out")
     places = choose_places(sources, HOLES, SEED)
-    model, completions = model_figures(shipped_file(work), sources, places)
     figures: dict[str, Any] = {"holes": len(places), "holes_in_code": sum(place.code for place in places)}
-    figures["model"] = model
-    tokenizer = Tokenizer(work / "tokenizer.json")
-    with open_model(work / f"{NAME}-f16.gguf", logits=True) as llm:
-        figures["f16"] = text_figures(lambda ids: bits_of(llm, ids), tokenizer, sources)
-    if replaced is not None:
-        figures["replaced"], _ = model_figures(replaced, sources, places)
-    figures["ngrams"] = ngram_figures(tokenizer, load_split(work, "train"), sources, places)
+    # Each computes on one core: the same figures on every machine. Spawned: llama.cpp does not survive a fork.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        model = pool.submit(model_figures, shipped_file(work), sources, places)
+        parts = {"ngrams": pool.submit(ngram_figures, work, sources, places)}
+        f16 = work / f"{NAME}-f16.gguf"
+        parts["f16"] = pool.submit(half_figures, f16, work / "tokenizer.json", sources)
+        before = pool.submit(model_figures, replaced, sources, places) if replaced is not None else None
+        figures["model"], completions = model.result()
+        figures |= {name: part.result() for name, part in parts.items()}
+        if before is not None:
+            figures["replaced"], _ = before.result()
     (work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     held = [
         {

@@ -71,10 +71,10 @@ def new_weights(config: Config, seed: int) -> Weights:
     return weights
 
 
-def rope_tables(config: Config, length: int) -> tuple[Tensor, Tensor]:
+def rope_tables(config: Config, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     half = config.head_width // 2
-    turns = config.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * turns
+    turns = config.rope_base ** (-torch.arange(half, dtype=torch.float32, device=device) / half)
+    angles = torch.arange(length, dtype=torch.float32, device=device)[:, None] * turns
     return angles.cos(), angles.sin()
 
 
@@ -94,7 +94,7 @@ _LAYER = (*_ATTENTION, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
 
 def hidden_states(weights: Weights, config: Config, ids: Tensor) -> Tensor:
     rows, length = ids.shape
-    cos, sin = rope_tables(config, length)
+    cos, sin = rope_tables(config, length, ids.device)
     x = F.embedding(ids, weights["token_embd.weight"])
 
     def heads(y: Tensor, count: int) -> Tensor:
