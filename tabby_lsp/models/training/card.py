@@ -135,7 +135,7 @@ speed of the machine, because the budget is time); to train on from the shipped 
 
 
 def figures_section(figures: dict[str, Any], compared: list[dict[str, Any]]) -> str:
-    model, ngrams, replaced = figures["model"], figures["ngrams"], figures.get("replaced")
+    model, ngrams, replaced = figures["model"], figures["ngrams"], figures.get("replaced", {})
     sides = {"**this model**": model, "F16, before quantising": figures["f16"]}
     sides |= {"the model it replaced": replaced} if replaced else {}
     sides |= {f"{ORDER}-gram": ngrams}
@@ -144,10 +144,11 @@ def figures_section(figures: dict[str, Any], compared: list[dict[str, Any]]) -> 
     text.append("|---|" + "---:|" * (len(packages) + 2))
     for name, side in sides.items():
         each = " | ".join(f"{side['bits_per_char_by_package'][package]:.3f}" for package in packages)
-        text.append(f"| {name} | {side['bits_per_char']:.3f} | {each} | {side['bits_per_char_long']:.3f} |")
+        long = f"{side['bits_per_char_long']:.3f}" if "bits_per_char_long" in side else ""
+        text.append(f"| {name} | {side['bits_per_char']:.3f} | {each} | {long} |")
     keys = ("exact_match", "exact_match_in_code", "edit_similarity", "empty", "ended", "ended_on_the_line")
     rows = [(f"**{name}**", model[name]) for name in PROMPTS]
-    rows += [(f"replaced model, {name}", replaced[name]) for name in PROMPTS] if replaced else []
+    rows += [(f"the model it replaced, {name}", replaced[name]) for name in PROMPTS if name in replaced]
     rows += [(f"{ORDER}-gram, prefix only", ngrams["prefix only"])]
     table = ["| | exact match | in code | edit similarity | empty | ended within the budget | ended on the line |"]
     table.append("|---|---:|---:|---:|---:|---:|---:|")

@@ -40,7 +40,7 @@ from tabby_lsp.models.training.samples import (
 from tabby_lsp.models.training.tokenizer import FIRST_CONTROL, VOCABULARY, Tokenizer
 
 SEED = 20
-HOLES = 400
+HOLES = 300
 CHARS_BEFORE, CHARS_AFTER = 1200, 500
 MOST_BEFORE, MOST_AFTER = 1400, 500  # tokens, where a file has few characters for each
 SHORTEST_REST = 3  # characters, blanks at the ends not counted
@@ -203,8 +203,10 @@ def bits_per_char(bits: Callable[[list[int]], float], tokenizer: Tokenizer, wind
     return round(sum(map(bits, windows)) / sum(len(tokenizer.decode(window[1:])) for window in windows), 4)
 
 
-def text_figures(bits: Callable[[list[int]], float], tokenizer: Tokenizer, sources: list[Source]) -> dict[str, Any]:
-    """Bits per character: the mean of the packages in short windows, each of them, and in long windows."""
+def text_figures(
+    bits: Callable[[list[int]], float], tokenizer: Tokenizer, sources: list[Source], long: bool
+) -> dict[str, Any]:
+    """Bits per character: the mean of the packages in short windows, each of them, and in `long` windows if asked."""
 
     def of_package(package: str, count: int, length: int) -> float:
         files = [source for source in sources if source.package == package]
@@ -212,12 +214,14 @@ def text_figures(bits: Callable[[list[int]], float], tokenizer: Tokenizer, sourc
 
     packages = sorted({source.package for source in sources})
     short = {package: of_package(package, TEXT_WINDOWS, WINDOW_TOKENS) for package in packages}
-    long = [of_package(package, LONG_WINDOWS, LONG_WINDOW_TOKENS) for package in packages]
-    return {
+    figures: dict[str, Any] = {
         "bits_per_char": round(sum(short.values()) / len(short), 4),
         "bits_per_char_by_package": short,
-        "bits_per_char_long": round(sum(long) / len(long), 4),
     }
+    if long:
+        windows = [of_package(package, LONG_WINDOWS, LONG_WINDOW_TOKENS) for package in packages]
+        figures["bits_per_char_long"] = round(sum(windows) / len(windows), 4)
+    return figures
 
 
 def open_model(path: Path, logits: bool) -> Any:
@@ -225,60 +229,69 @@ def open_model(path: Path, logits: bool) -> Any:
 
     context = LONG_WINDOW_TOKENS
     return contextlib.closing(
-        llama_cpp.Llama(str(path), n_ctx=context, n_batch=context, n_threads=1, logits_all=logits, verbose=False)
+        llama_cpp.Llama(
+            str(path), n_ctx=context, n_batch=context, n_threads=1, n_threads_batch=1, logits_all=logits, verbose=False
+        )
     )
 
 
-def model_figures(
-    path: Path, sources: list[Source], places: list[Place]
-) -> tuple[dict[str, Any], dict[str, list[Completion]]]:
+def tokenizer_of(path: Path) -> Tokenizer:
     with tempfile.TemporaryDirectory() as folder:
         read_gguf(path, Path(folder) / "tokenizer.json")
-        tokenizer = Tokenizer(Path(folder) / "tokenizer.json")
+        return Tokenizer(Path(folder) / "tokenizer.json")
+
+
+def read_text(path: Path, sources: list[Source], long: bool) -> dict[str, Any]:
+    """What a model's file makes of the held-out text."""
+    tokenizer = tokenizer_of(path)
     with open_model(path, logits=True) as llm:
-        figures = text_figures(lambda ids: bits_of(llm, ids), tokenizer, sources)
-    _say(f"evaluate: {path.name}: {figures['bits_per_char']} bits per character")
-    completions = {}
+        figures = text_figures(lambda ids: bits_of(llm, ids), tokenizer, sources, long)
+    _say(f"evaluate: {path.name}: {figures}")
+    return figures
+
+
+def fill_holes(path: Path, form: str, places: list[Place]) -> tuple[dict[str, float], list[Completion]]:
+    """What it makes of the holes, asked in one form of the prompt."""
+    tokenizer = tokenizer_of(path)
     with open_model(path, logits=False) as llm:
-        for name, form in PROMPTS.items():
-            completions[name] = [complete(llm, tokenizer, prompt_ids(tokenizer, place, *form)) for place in places]
-            figures[name] = line_figures(places, completions[name])
-            _say(f"evaluate: {path.name}: {name}: {figures[name]}")
+        completions = [complete(llm, tokenizer, prompt_ids(tokenizer, place, *PROMPTS[form])) for place in places]
+    figures = line_figures(places, completions)
+    _say(f"evaluate: {path.name}: {form}: {figures}")
     return figures, completions
-
-
-def half_figures(path: Path, tokenizer: Path, sources: list[Source]) -> dict[str, Any]:
-    """Of a file that is not shipped, the text alone."""
-    with open_model(path, logits=True) as llm:
-        return text_figures(lambda ids: bits_of(llm, ids), Tokenizer(tokenizer), sources)
 
 
 def ngram_figures(work: Path, held_out: list[Source], places: list[Place]) -> dict[str, Any]:
     tokenizer = Tokenizer(work / "tokenizer.json")
     files = [np.array(tokenizer.encode(source.text)) for source in load_split(work, "train")]
     ngrams = count_ngrams(files, VOCABULARY)
-    figures = text_figures(ngrams.bits, tokenizer, held_out)
+    figures = text_figures(ngrams.bits, tokenizer, held_out, False)
     figures["prefix only"] = line_figures(places, [complete_by_ngrams(ngrams, tokenizer, place) for place in places])
     _say(f"evaluate: {ORDER}-gram: {figures}")
     return figures
 
 
 def evaluate(work: Path, replaced: Path | None) -> dict[str, Any]:
-    """Writes `figures.json` and `completions.json` beside the model; `replaced` is the model shipped so far."""
+    """Writes `figures.json` and `completions.json` beside the model; `replaced` is the model shipped so far.
+
+    Of that one only the default form is looked at, and of the F16 file only the text.
+    """
     sources = load_split(work, "held-out")
     places = choose_places(sources, HOLES, SEED)
     figures: dict[str, Any] = {"holes": len(places), "holes_in_code": sum(place.code for place in places)}
+    shipped, default = shipped_file(work), next(iter(PROMPTS))
     # Each computes on one core: the same figures on every machine. Spawned: llama.cpp does not survive a fork.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        model = pool.submit(model_figures, shipped_file(work), sources, places)
-        parts = {"ngrams": pool.submit(ngram_figures, work, sources, places)}
-        f16 = work / f"{NAME}-f16.gguf"
-        parts["f16"] = pool.submit(half_figures, f16, work / "tokenizer.json", sources)
-        before = pool.submit(model_figures, replaced, sources, places) if replaced is not None else None
-        figures["model"], completions = model.result()
-        figures |= {name: part.result() for name, part in parts.items()}
-        if before is not None:
-            figures["replaced"], _ = before.result()
+        ngrams = pool.submit(ngram_figures, work, sources, places)
+        filled = {form: pool.submit(fill_holes, shipped, form, places) for form in PROMPTS}
+        text = pool.submit(read_text, shipped, sources, True)
+        f16 = pool.submit(read_text, work / f"{NAME}-f16.gguf", sources, False)
+        if replaced is not None:
+            before = pool.submit(read_text, replaced, sources, False)
+            filled_before = pool.submit(fill_holes, replaced, default, places)
+            figures["replaced"] = {**before.result(), default: filled_before.result()[0]}
+        figures["ngrams"], figures["f16"] = ngrams.result(), f16.result()
+        figures["model"] = {**text.result(), **{form: done.result()[0] for form, done in filled.items()}}
+        completions = {form: done.result()[1] for form, done in filled.items()}
     (work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     held = [
         {
