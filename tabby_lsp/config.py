@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -259,7 +260,7 @@ def reference_table() -> str:
     """The settings as a Markdown table: a test holds the README to it."""
     rows = ["| Key | Default | Meaning |", "|---|---|---|"]
     for key, default, rules in reference():
-        shown = "`[]`" if default == () else f"`{default!r}`".replace("'", '"')
+        shown = f"`{json.dumps(default)}`"  # as TOML writes them, too
         choices = " One of " + ", ".join(f"`{each}`" for each in rules["choices"]) + "." if "choices" in rules else ""
         mark = " ¹" if rules.get("restricted") else ""
         rows.append(f"| `{key}`{mark} | {shown} | {rules['help']}{choices} |")

@@ -185,9 +185,11 @@ def test_a_client_without_inline_completion_gets_an_item_of_its_menu() -> None:
 def test_a_document_with_crlf_gets_crlf_from_the_menu() -> None:
     with Editor("--set", "completion.max_decoding_tokens=200") as editor:
         editor.start(MENU)
-        for version, text in enumerate(("def f(x):\r\n", "class A:\r\n", "try:\r\n", "if x:\r\n", "def main():\r\n")):
-            editor.open(f"import os\r\n{text}    \r\n\r\nx = 1\r\n", version=version)
-            params = {"textDocument": {"uri": URI}, "position": position((2, 4)), "context": {"triggerKind": 1}}
+        starts = ("try:\r\n    import json\r\n", "def f(x):\r\n    ", "class A:\r\n    ", "def main():\r\n    ")
+        for version, start in enumerate(starts):
+            editor.open(f"{start}\r\n\r\nx = 1\r\n", version=version)
+            cursor = position((start.count("\n"), len(start) - start.rindex("\n") - 1))
+            params = {"textDocument": {"uri": URI}, "position": cursor, "context": {"triggerKind": 1}}
             for item in editor.request("textDocument/completion", params)["items"]:
                 written = item["textEdit"]["newText"]
                 if "\n" in written:
