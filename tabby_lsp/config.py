@@ -83,8 +83,22 @@ class CompletionSettings:
         "Order of the prompt. `auto` is what suits the model; another order only where it was trained on it.",
         choices=("auto", "prefix-first", "suffix-first"),
     )
+    candidates: int = _setting(
+        3,
+        "Suggestions to choose from where you ask for one, in editors with inline completion. No more than "
+        "`parallelism` and one.",
+        minimum=1,
+        maximum=17,
+    )
     ahead: bool = _setting(
         True, "Whether the suggestion after the one that is shown is worked out while you read that one."
+    )
+    debounce: int = _setting(
+        -1,
+        "Milliseconds after a key before the model is asked. -1: none, except where suggestions take many times as "
+        "long as your keys are apart.",
+        minimum=-1,
+        maximum=10_000,
     )
     trigger: str = _setting(
         "auto", "`manual`: suggestions only when the editor asks on a key.", choices=("auto", "manual")

@@ -61,6 +61,14 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another text that could stand where a completion's own does; `replace` is as there."""
+
+    text: str
+    replace: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Milliseconds of each stage in the engine process. `queue` is the wait for other jobs."""
 
@@ -81,6 +89,7 @@ class Completion:
 
     `replace` is the number of characters right of the cursor that the text takes the place of.
     `evaluated` are the prompt tokens that were computed for this request, `reused` those found in the KV cache.
+    `candidates` are all texts that were written, `alternatives` those that are worth showing, too, the likeliest first.
     """
 
     text: str
@@ -92,6 +101,7 @@ class Completion:
     generated: int
     timing: Timing
     candidates: tuple[Candidate, ...]
+    alternatives: tuple[Alternative, ...] = ()
     prompt: str = ""
     pending: str = ""  # the end of the text before the cursor that the prompt left to the model to write again
 

@@ -180,8 +180,9 @@ class Editor:
     def inline(
         self, place: tuple[int, int], uri: str = URI, kind: int = AUTOMATIC, selected: Json | None = None
     ) -> Json | None:
-        """The only item, if there is one."""
-        return only_item(self.answer(self.ask_inline(place, uri, kind, selected)))
+        """The first item, if there is one."""
+        result = self.answer(self.ask_inline(place, uri, kind, selected))
+        return dict(result["items"][0]) if result and result["items"] else None
 
     def engine_pid(self) -> int:
         """The engine's process. Linux: where the tests run."""

@@ -258,7 +258,8 @@ class Neovim:
         return str(self.lua("return vim.lsp._buf_get_full_text(0)"))
 
     def answers(self) -> list[Answer]:
-        return [_answer(each) for each in self.record()["questions"] if each["answered"]]
+        answered = (each for each in self.record()["questions"] if each["answered"])
+        return [answer for each in answered for answer in _answers(each)]
 
     def settle(self) -> Screen:
         """Waits until the server has answered for the text and cursor as they are, and Neovim shows the outcome."""
@@ -268,7 +269,7 @@ class Neovim:
             screen = self.screen()
             if not questions or not questions[-1]["answered"]:
                 return None
-            last = _answer(questions[-1])
+            last = _answers(questions[-1])[0]
             here = (last.text, last.row, last.column) == (screen.text, *screen.place)
             return screen if here and (last.insert is None or screen.ghost is not None) else None
 
@@ -297,15 +298,18 @@ def _lua_string(text: str) -> str:
     return "[==[" + text + "]==]"
 
 
-def _answer(recorded: dict[str, Any]) -> Answer:
-    """An answer as an editor understands it: columns are bytes, lines of the buffer end in nothing."""
+def _answers(recorded: dict[str, Any]) -> list[Answer]:
+    """An answer's items as an editor understands them: columns are bytes, lines of the buffer end in nothing."""
     text = recorded["text"].replace("\r\n", "\n")
-    insert = recorded["insert"]
-    if insert is None:
-        return Answer(text.removesuffix("\n"), recorded["row"], recorded["column"], None)
+    if not recorded["items"]:
+        return [Answer(text.removesuffix("\n"), recorded["row"], recorded["column"], None)]
+    return [_answer(recorded, text, **item) for item in recorded["items"]]
+
+
+def _answer(recorded: dict[str, Any], text: str, insert: str, range: list[list[int]]) -> Answer:
     insert = insert.replace("\r\n", "\n")
     lines = text.encode().split(b"\n")
-    (row, first), (last_row, last) = recorded["range"]
+    (row, first), (last_row, last) = range
     assert row == last_row == recorded["row"]
     line = lines[row]
     lines[row] = line[:first] + insert.encode() + line[last:]
@@ -346,10 +350,13 @@ def serve() -> int:
             return answer
         finally:  # a cancelled one is answered, too
             items = answer.items if isinstance(answer, lsp.InlineCompletionList) else []
-            entry["insert"] = items[0].insert_text if items else None
-            if items:
-                found = items[0].range
-                entry["range"] = [[each.line, each.character] for each in (found.start, found.end)]
+            entry["items"] = [
+                {
+                    "insert": each.insert_text,
+                    "range": [[end.line, end.character] for end in (each.range.start, each.range.end)],
+                }
+                for each in items
+            ]
             questions[index] = entry | {"answered": True}
 
     def create_server(*arguments: Any) -> Any:

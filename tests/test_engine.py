@@ -144,7 +144,7 @@ def test_a_text_that_begins_alike_for_a_while_does_not_take_the_place(writer: Mo
 def test_what_was_read_ahead_in_part_is_gone_on_from(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = writer.vocabulary.tokenize(TEXT)[:400]
     steps = drafts(writer, monkeypatch)
-    monkeypatch.setattr(type(writer.model), "patient_batch_size", property(lambda self: 16))
+    monkeypatch.setattr(type(writer.model), "batch_within", lambda self, milliseconds: 16)
     evaluate = writer.model.evaluate
 
     def stop_after_five(*what: Any) -> float:
@@ -159,6 +159,35 @@ def test_what_was_read_ahead_in_part_is_gone_on_from(writer: ModelWriter, monkey
     monkeypatch.setattr(writer.model, "evaluate", evaluate)
     assert writer.unread(tokens) == 400 - 5 * 16
     assert writer.prefill(tokens).reused == 5 * 16
+
+
+def test_after_a_stop_a_prompt_is_read_in_short_steps(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one types into a place that has to be read anew, each key loses the step it stops: no more than that."""
+    tokens = writer.vocabulary.tokenize(TEXT)[:700]
+    steps = drafts(writer, monkeypatch)
+    monkeypatch.setattr(type(writer.model), "batch_size", property(lambda self: 256))
+    monkeypatch.setattr(type(writer.model), "batch_within", lambda self, milliseconds: 32)
+    evaluate = writer.model.evaluate
+
+    def stop(*what: Any) -> float:
+        writer.model.abort()
+        return evaluate(*what)
+
+    def read(stopped: bool) -> list[int]:
+        steps.clear()
+        monkeypatch.setattr(writer.model, "evaluate", stop if stopped and len(steps) == 0 else evaluate)
+        if stopped:
+            with pytest.raises(Cancelled):
+                writer.prefill(tokens)
+        else:
+            writer.prefill(tokens)
+        writer.model.allow()
+        return list(steps)
+
+    assert read(stopped=True) == [256] and writer.unread(tokens) == 700
+    assert set(read(stopped=False)) == {32, 700 % 32}, "keys come: the next one may be near"
+    clear(writer)
+    assert read(stopped=False) == [256, 256, 188], "it was read to its end: nobody is typing"
 
 
 def test_common_prefix() -> None:
@@ -489,7 +518,7 @@ def test_reading_ahead_gives_way_to_the_next_request(
         return evaluate(tokens, *place)
 
     monkeypatch.setattr(writer.model, "evaluate", slowly)
-    monkeypatch.setattr(type(writer.model), "patient_batch_size", property(lambda self: 4))
+    monkeypatch.setattr(type(writer.model), "batch_within", lambda self, milliseconds: 4)
     for id, place in enumerate((4000, 1000, 6000, 2500), 1):
         office.complete(id, context_in(TEXT, place))
         assert office.until(id, "done")["completion"]["evaluated"] <= 256
@@ -697,6 +726,67 @@ def test_what_is_pending_is_written_first_and_is_not_in_the_text(title: str, wri
         data = b"".join(writer.vocabulary.piece(token.id) for token in written)
         assert data.startswith(prompt.pending)
         assert "".join(token.text for token in written) == text_of(data[len(prompt.pending) :])
+
+
+@pytest.mark.parametrize("title", ["a blank", "a quote", "blanks", "a long name", "an emoji"])
+def test_several_texts_begin_differently_and_the_first_is_the_one_alone(title: str, writer: ModelWriter) -> None:
+    text = PENDING_TEXTS[title]
+    layout = choose_layout(writer.vocabulary)
+    prompt = build(layout, CompletionContext(text), 2000)
+    writer.prefill(prompt.tokens)
+    alone = list(writer.decode(Sampling(10), prompt.pending))
+    assert writer.prefill(prompt.tokens).evaluated <= 1
+    count = min(3, writer.model.sequences)
+    texts: dict[int, list[Token]] = {}
+    for number, token in writer.decode_together(Sampling(10), prompt.pending, set(range(count))):
+        texts.setdefault(number, []).append(token)
+    assert ids(texts[0]) == ids(alone)
+    assert set(texts) == set(range(count))
+    repeated = texts[0][: len(texts[0]) - len(texts[1])]  # together, as long as there is nothing to choose
+    firsts = set()
+    for number, each in texts.items():
+        whole = each if number == 0 else [*repeated, *each]
+        data = b"".join(writer.vocabulary.piece(token.id) for token in whole)
+        assert len(whole) == 10 and data.startswith(prompt.pending)
+        assert "".join(token.text for token in each) == text_of(data[len(prompt.pending) :])
+        firsts.add(b"".join(writer.vocabulary.piece(token.id) for token in whole[: len(repeated) + 1]))
+    assert len(firsts) == count
+    assert writer.prefill(prompt.tokens).evaluated <= 1, "the prompt is still there"
+    again = list(writer.decode(Sampling(10), prompt.pending))
+    assert ids(again) == ids(alone), "the others left it alone"
+
+
+def test_a_text_that_is_not_wanted_any_more_costs_nothing(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    evaluate = writer.model.evaluate_together
+
+    def count(places: Any) -> None:
+        sizes.append(len(places))
+        evaluate(places)
+
+    monkeypatch.setattr(writer.model, "evaluate_together", count)
+    writer.prefill(writer.vocabulary.tokenize(TEXT)[:100])
+    wanted = {0, 1, 2}
+    for number, _ in writer.decode_together(Sampling(9), b"", wanted):
+        if number == 0:
+            wanted.discard(0)
+        if len(sizes) == 4:
+            wanted.discard(2)
+    assert sizes == [2, 2, 2, 2, 1, 1, 1, 1]
+
+
+def test_what_several_texts_hold_is_known_after_a_cancel(writer: ModelWriter) -> None:
+    tokens = writer.vocabulary.tokenize(TEXT)[:100]
+    fresh = logits(writer, tokens)
+    with pytest.raises(Cancelled):
+        for count, _ in enumerate(writer.decode_together(Sampling(20), b"", {0, 1, 2})):
+            if count == 7:
+                writer.model.abort()
+    writer.model.allow()
+    for session in writer.sessions._sessions:
+        assert writer.model.held(session.sequence) == len(session.tokens)
+    assert writer.prefill(tokens).evaluated <= 1
+    assert same(logits(writer, tokens), fresh)
 
 
 def text_of(data: bytes) -> str:

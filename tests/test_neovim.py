@@ -356,10 +356,26 @@ def ask(nvim: Neovim) -> Screen:
 def test_a_suggestion_can_be_asked_for(start: Start) -> None:
     nvim = start(settings=MANUAL)
     screen = ask(nvim)
-    for key in ("<M-]>", "<M-[>"):  # the next one of one is the same
+    texts = [shown(screen).text]
+    for key in ("<M-]>", "<M-]>", "<M-]>", "<M-[>"):  # there are three
         nvim.keys(key)
-        assert shown(nvim.screen()).text == shown(screen).text
-    accept(nvim, screen)
+        texts.append(shown(assert_nothing_stale(nvim)).text)
+    assert len(set(texts)) == 3 and texts[3] == texts[0] and texts[4] == texts[2]
+    accept(nvim, nvim.screen())
+
+
+def test_the_key_for_the_next_suggestion_finds_others_than_the_one_that_came_by_itself(start: Start) -> None:
+    nvim = start()
+    screen = nvim.suggestion(CONTEXTS)
+    nvim.keys("<M-]>")
+    second: Screen = nvim.until(
+        "another is shown", lambda: (now := nvim.screen()).ghost and shown(now).text != shown(screen).text and now
+    )
+    nvim.keys("<M-[>")
+    assert shown(nvim.screen()).text == shown(screen).text
+    nvim.keys("<M-]>")
+    assert shown(nvim.screen()).text == shown(second).text
+    accept(nvim, nvim.screen())
 
 
 def test_an_answer_that_comes_too_late_is_not_shown(start: Start) -> None:

@@ -48,6 +48,7 @@ def test_a_suggestion_has_a_range_on_the_cursors_line() -> None:
         assert "completionProvider" not in result["capabilities"], "a client with both would show the text twice"
         text, item = something(editor)
         assert item["insertText"].strip()
+        assert only_item(editor.answer(editor.ask_inline(end_of(text)))) == item, "to choose from several takes a key"
         assert item["range"] == {"start": position(end_of(text)), "end": position(end_of(text))}
 
 
@@ -79,7 +80,10 @@ def test_the_same_place_gives_the_same_suggestion_from_the_cache_or_the_model() 
         assert editor.inline(end_of(text)) == item
         last = editor.request("tabby/status", {})["lastCompletion"]
         assert last["cached"] is True and last["evaluated"] == last["generated"] == 0
-        assert editor.inline(end_of(text), kind=INVOKED) == item
+        items = editor.answer(editor.ask_inline(end_of(text), kind=INVOKED))["items"]
+        assert items[0] == item and len({each["insertText"] for each in items}) == len(items) == 3
+        assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is False, "only one was known"
+        assert editor.answer(editor.ask_inline(end_of(text), kind=INVOKED))["items"] == items
         assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is True, "it could say nothing else"
         editor.request("workspace/executeCommand", {"command": "tabby.restart", "arguments": []})
         assert editor.inline(end_of(text)) == item
@@ -98,6 +102,23 @@ def test_who_asks_on_a_key_is_not_answered_from_the_cache_where_the_model_may_sa
             assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is False
         assert len({str(other) for other in others}) > 1, "each with another seed"
         assert editor.inline(end_of(text), kind=AUTOMATIC) == others[-1], "what was seen last stays"
+
+
+def test_typing_through_any_of_several_suggestions_shows_the_rest_of_it() -> None:
+    with Editor() as editor:
+        editor.start()
+        text, _ = something(editor)
+        line, column = end_of(text)
+        items = editor.answer(editor.ask_inline((line, column), kind=INVOKED))["items"]
+        for number, item in enumerate(items):
+            first, rest = item["insertText"][0], item["insertText"][1:]
+            editor.change(100 + 2 * number, (line, column), first)
+            shown = editor.inline((line, column + 1))
+            assert shown is not None
+            agreeing = [each["insertText"][1:] for each in items if each["insertText"].startswith(first)]
+            assert shown["insertText"] == agreeing[0] and rest in agreeing
+            assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is True
+            editor.change(101 + 2 * number, (line, column), "", end=(line, column + 1))
 
 
 def test_typing_through_a_suggestion_shows_the_rest_of_it() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from lsprotocol import types as lsp
 
 from tabby_lsp.completion.filters import overtyped
-from tabby_lsp.data import Candidate, Completion, CompletionContext, Sampling, Timing
+from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Timing
 from tabby_lsp.engine.client import EngineError, Generation
 from tabby_lsp.lsp import answers, convert
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Document, Place
+from tabby_lsp.lsp.pace import Pace
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
 from tabby_lsp.text import split_lines
 
@@ -32,10 +34,17 @@ class FakeEngine:
         self.jobs: list[Generation] = []
         self.ahead: list[tuple[Generation, CompletionContext]] = []
         self.cancelled: list[int] = []
+        self.candidates: list[int] = []
 
     def generate(
-        self, document: str, context: CompletionContext, sampling: Sampling, ahead: bool = False
+        self,
+        document: str,
+        context: CompletionContext,
+        sampling: Sampling,
+        ahead: bool = False,
+        candidates: int = 1,
     ) -> Generation:
+        self.candidates.append(candidates)
         job = Generation(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
         if ahead:
             self.ahead.append((job, context))
@@ -74,11 +83,12 @@ class Desk:
         uri: str = URI,
         selected: tuple[str, Place] | None = None,
         anew: bool = False,
+        **rest: Any,
     ) -> asyncio.Task[Suggestion | None]:
         """A request at a place, a column of the first line, or the cursor."""
         at = self.cursor if place is None else (0, place) if isinstance(place, int) else place
         context = convert.context_at(self.documents[uri], at, [], selected)
-        task = asyncio.create_task(self.suggestions.suggest(uri, at, context, self.sampling, anew))
+        task = asyncio.create_task(self.suggestions.suggest(uri, at, context, self.sampling, anew, **rest))
         await asyncio.sleep(0)
         return task
 
@@ -149,6 +159,80 @@ async def test_an_answer() -> None:
     assert answer is not None
     assert (answer.text, answer.replace, answer.from_cache) == ("foo()", 1, False)
     assert desk.busy == [True, False]
+
+
+async def test_who_wants_to_choose_is_not_answered_with_the_one_that_is_known() -> None:
+    desk = Desk()
+    await desk.answer("foo()", candidates=1)
+    request = await desk.ask(candidates=3)
+    assert desk.engine.candidates == [1, 3]
+    several = replace(completion("foo()"), alternatives=(Alternative("bar()", 0), Alternative("far", 0)))
+    desk.engine.jobs[-1].result.set_result(several)
+    answer = await request
+    assert answer is not None and [each.text for each in answer.alternatives] == ["bar()", "far"]
+    assert await desk.shown(candidates=3) == await desk.shown() == "foo()"
+    desk.write("f")
+    assert await desk.shown() == "oo()"
+    desk.write("a")
+    assert await desk.shown() == "r", "typed through another one than the first"
+    desk.backspace(2)
+    assert await desk.shown() == "foo()"
+    desk.write("b")
+    assert await desk.shown() == "ar()"
+
+
+async def test_a_generation_of_one_text_does_not_serve_who_wants_to_choose() -> None:
+    desk = Desk()
+    await desk.ask()
+    await desk.ask(candidates=2)
+    assert desk.engine.candidates == [1, 2] and desk.engine.cancelled == [0]
+    await desk.ask(candidates=2)
+    assert desk.engine.candidates == [1, 2], "that one is still being written"
+
+
+async def test_a_wait_before_the_model_is_asked_ends_with_the_next_key() -> None:
+    desk = Desk()
+    desk.suggestions.pace.fixed = 20
+    older = await desk.ask(typing=True)
+    desk.write("q")
+    newer = await desk.ask(typing=True)
+    assert await older is None and not desk.engine.jobs
+    while not desk.engine.jobs:
+        await asyncio.sleep(0.001)
+    await desk.ask(typing=False)
+    assert len(desk.engine.jobs) == 1, "the one that is being written serves this one, too"
+    assert await newer is None
+    desk.engine.write("fo")
+    desk.write("f")
+    through = await desk.ask(typing=True)
+    desk.engine.jobs[0].result.set_result(completion("foo"))
+    answer = await through
+    assert answer is not None and answer.text == "oo"
+
+
+def test_there_is_no_wait_but_on_slow_machines() -> None:
+    pace, now = Pace(), 0.0
+
+    def type_for(keys: int, gap: float, answer: float) -> None:
+        nonlocal now
+        for _ in range(keys):
+            now += gap
+            pace.asked(now)
+        pace.answered(answer)
+
+    assert pace.delay() == 0, "nothing is known yet"
+    for _ in range(4):
+        type_for(5, 0.15, 0.3)
+        now += 3  # a pause is no gap of a burst
+    assert pace.delay() == 0
+    for _ in range(16):
+        type_for(5, 0.15, 2.0)
+        now += 3
+    assert pace.delay() == pytest.approx(0.225)
+    for _ in range(16):
+        type_for(5, 0.15, 0.5)
+    assert pace.delay() == 0, "the machine has recovered"
+    assert Pace(fixed=80).delay() == 0.08 and Pace(fixed=0).delay() == 0
 
 
 async def test_a_newer_request_answers_the_older_with_nothing_and_stops_it() -> None:

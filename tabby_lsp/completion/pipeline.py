@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, MutableMapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tabby_lsp.completion.filters import clean, overtyped
 from tabby_lsp.completion.layout import Layout, Vocabulary
 from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
-from tabby_lsp.data import Candidate, Completion, CompletionContext, Sampling, Timing
+from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Timing
 
 MOST_EARLIER = 16  # prompts that are remembered, of which a document has one or two
 
@@ -51,6 +51,10 @@ class Writer(Protocol):
     def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
         """Tokens after the prompt. The first ones repeat `pending`, and their texts begin behind it."""
 
+    def decode_together(self, sampling: Sampling, pending: bytes, wanted: Set[int]) -> Iterator[tuple[int, Token]]:
+        """The same for several texts, each with its number, that begin differently. Those that are no longer
+        `wanted` are not gone on with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -77,8 +81,9 @@ def complete(
     show_prompt: bool = False,
     earlier: Earlier | None = None,
     read_ahead: Callable[[Prompt], None] = lambda prompt: None,
+    candidates: int = 1,
 ) -> Completion:
-    """One completion. `emit` is given each piece of text as it is written.
+    """One completion, the best of so many `candidates`. `emit` is given each piece of the first as it is written.
 
     Where much of the full prompt is still to be read (a file was opened, the cursor has jumped) a smaller one is
     used, and `read_ahead` is given the full one, to have it read before the next key or the one after it.
@@ -94,27 +99,33 @@ def complete(
     prefilled = writer.prefill(prompt.tokens) if prompt.tokens else Prefilled(0, 0)
     clock.append(time.perf_counter())
     rules = stop_rules(context, (*layout.family.stop_text, *stop_words))
-    candidate = Candidate("", (), "end token")
+    written = [Candidate("", (), "end token")]
     if prompt.tokens:
-        candidate = _write(writer, layout, sampling, prompt.pending, rules, emit)
+        written = _write(writer, layout, sampling, prompt.pending, rules, emit, candidates)
     clock.append(time.perf_counter())
-    text = clean(candidate.text, context)
-    replace = overtyped(text, context.line_suffix) if text else 0
+    text, *others = _worth_showing(written, context) or [Alternative("", 0)]
     clock.append(time.perf_counter())
     stages = [round((after - before) * 1000, 3) for before, after in itertools.pairwise(clock)]
     return Completion(
-        text=text,
-        replace=replace,
+        text=text.text,
+        replace=text.replace,
         model=model_name,
         layout=prompt.layout,
         evaluated=prefilled.evaluated,
         reused=prefilled.reused,
-        generated=len(candidate.probabilities),
+        generated=sum(len(each.probabilities) for each in written),
         timing=Timing(0.0, *stages),
-        candidates=(candidate,),
+        candidates=tuple(written),
+        alternatives=tuple(others),
         prompt=prompt.text if show_prompt else "",
         pending=prompt.pending.decode("utf-8", "replace"),
     )
+
+
+def _worth_showing(written: Sequence[Candidate], context: CompletionContext) -> list[Alternative]:
+    """What passes the filters, each text once."""
+    texts = dict.fromkeys(clean(each.text, context) for each in written)
+    return [Alternative(text, overtyped(text, context.line_suffix)) for text in texts if text]
 
 
 def _build(layout: Layout, document: str, context: CompletionContext, budget: int, earlier: Earlier) -> Prompt:
@@ -125,6 +136,35 @@ def _build(layout: Layout, document: str, context: CompletionContext, budget: in
     return prompt
 
 
+@dataclass(slots=True)
+class _Writing:
+    """A text that is being written."""
+
+    text: str = ""
+    probabilities: list[float] = field(default_factory=list)
+    stop: Stop | None = None
+    ended: bool = False
+
+    def take(self, token: Token, is_end: bool, rules: StopRules) -> bool:
+        """Takes in the next token. False if nothing follows it."""
+        self.probabilities.append(round(token.probability, 5))
+        self.ended = is_end
+        if not is_end:
+            self.text += token.text
+            self.stop = find_stop(self.text, rules)
+        return not (self.ended or self.stop)
+
+    def candidate(self) -> Candidate:
+        probabilities = tuple(self.probabilities)
+        if self.stop:
+            return Candidate(self.text[: self.stop.length], probabilities, self.stop.reason)
+        if self.ended:
+            return Candidate(self.text, probabilities, "end token")
+        # Out of tokens in the middle of a line: a half line after whole ones is not worth showing.
+        whole, newline, _ = self.text.rpartition("\n")
+        return Candidate(whole if newline and whole.strip() else self.text, probabilities, "length")
+
+
 def _write(
     writer: Writer,
     layout: Layout,
@@ -132,26 +172,21 @@ def _write(
     pending: bytes,
     rules: StopRules,
     emit: Callable[[str], None],
-) -> Candidate:
-    text = ""
-    probabilities: list[float] = []
-    stop: Stop | None = None
-    ended = False
-    for token in writer.decode(sampling, pending):
-        probabilities.append(round(token.probability, 5))
-        if writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens:
-            ended = True
-            break
-        text += token.text
-        stop = find_stop(text, rules)
-        if stop:
-            break
-        if token.text:
+    count: int,
+) -> list[Candidate]:
+    writings = [_Writing() for _ in range(count)]
+    wanted = set(range(count))
+    tokens: Iterator[tuple[int, Token]]
+    if count == 1:
+        tokens = ((0, token) for token in writer.decode(sampling, pending))
+    else:
+        tokens = writer.decode_together(sampling, pending, wanted)
+    for number, token in tokens:
+        is_end = writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens
+        if not writings[number].take(token, is_end, rules):
+            wanted.discard(number)
+            if not wanted:
+                break
+        elif number == 0 and token.text:
             emit(token.text)
-    if stop:
-        return Candidate(text[: stop.length], tuple(probabilities), stop.reason)
-    if ended:
-        return Candidate(text, tuple(probabilities), "end token")
-    # Out of tokens in the middle of a line: a half line after whole ones is not worth showing.
-    whole, newline, _ = text.rpartition("\n")
-    return Candidate(whole if newline and whole.strip() else text, tuple(probabilities), "length")
+    return [each.candidate() for each in writings if each.probabilities]

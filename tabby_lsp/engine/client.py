@@ -101,8 +101,9 @@ class Engine:
         show_prompt: bool = False,
         patient: bool = False,
         ahead: bool = False,
+        candidates: int = 1,
     ) -> Generation:
-        """Begins a completion. Its `result` fails with EngineError if the engine cannot do it.
+        """Begins a completion, of so many candidates. Its `result` fails with EngineError if the engine cannot do it.
 
         While the model is being loaded the job waits for it. Who is `patient` has the full prompt read, however long
         that takes. What is made `ahead` of a request is patient too, and is cancelled by the next request for
@@ -124,6 +125,7 @@ class Engine:
             sampling=to_json(sampling),
             show_prompt=show_prompt,
             patient=patient or ahead,
+            candidates=candidates,
         )
         return job
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from tabby_lsp.engine.vocab import Vocab
 # values llama.cpp samples with by default.
 TOP_K = 40
 TOP_P = 0.95
+
+HEADS_TRIED = 64  # tokens among which several first ones are sought
 
 
 class ModelWriter:
@@ -91,6 +94,71 @@ class ModelWriter:
             self._speculation.measured(len(drafted) + 1, milliseconds)
             logits = self.model.logits(len(drafted) + 1)
 
+    def decode_together(self, sampling: Sampling, pending: bytes, wanted: Set[int]) -> Iterator[tuple[int, Token]]:
+        """Several texts after the prompt last read, a token of each at a time and all of them in one batch, each with
+        its number. They differ in what they write first behind `pending`; number 0 is the one that `decode` would give.
+
+        `wanted` are the numbers to begin with; those that are no longer in it are not gone on with.
+        """
+        session = self._session
+        assert session is not None and session.logits is not None, "prefill comes first"
+        vocab, random = self.model.vocab, np.random.default_rng(sampling.seed)
+        logits, left = session.logits, sampling.max_tokens
+        while pending:  # as long as what is likeliest only repeats
+            token, probability = choose(logits, sampling.temperature, random, vocab.agreeing(pending))
+            piece = vocab.piece(token)
+            if len(piece) > len(pending) or left <= 1:
+                break
+            yield 0, Token(token, "", probability)
+            self.sessions.extend(session, [token])
+            pending, logits, left = pending[len(piece) :], self.model.logits().copy(), left - 1
+        allowed = vocab.agreeing(pending) if pending else None
+        sessions = [session, *self.sessions.branch(session, len(wanted) - 1)]
+        heads = self._heads(logits, len(sessions), sampling.temperature, random, allowed, len(pending))
+        room = self.model.context_size - len(session.tokens)
+        texts = [
+            _Branch(number, each, token, probability, pending)
+            for number, (each, (token, probability)) in enumerate(zip(sessions, heads, strict=False))
+        ]
+        for count in range(min(left, room), 0, -1):
+            for text in texts:
+                yield text.number, text.written(vocab.piece(text.token))
+            texts = [text for text in texts if text.number in wanted]
+            if not texts or count == 1:
+                return
+            self.sessions.extend_together([text.session for text in texts], [text.token for text in texts])
+            for back, text in zip(range(len(texts), 0, -1), texts, strict=True):
+                allowed = vocab.agreeing(text.pending) if text.pending else None
+                text.token, text.probability = choose(self.model.logits(back), sampling.temperature, random, allowed)
+
+    def _heads(
+        self,
+        logits: npt.NDArray[np.float32],
+        count: int,
+        temperature: float,
+        random: np.random.Generator,
+        allowed: npt.NDArray[np.int64] | None,
+        repeated: int,
+    ) -> list[tuple[int, float]]:
+        """First tokens that write different texts behind the bytes they repeat, and their probabilities.
+
+        The first of them is as `choose` takes it; the others are the likeliest that end nothing.
+        """
+        vocab = self.model.vocab
+        heads = [choose(logits, temperature, random, allowed)]
+        texts = {vocab.piece(heads[0][0])[repeated:]}
+        among = logits if allowed is None else logits[allowed]
+        count_tried = min(len(among), HEADS_TRIED)
+        likeliest = np.argpartition(among, -count_tried)[-count_tried:]
+        weights = np.exp(logits - logits.max())
+        for place in likeliest[np.argsort(-among[likeliest], kind="stable")].tolist():
+            token = place if allowed is None else int(allowed[place])
+            text = vocab.piece(token)[repeated:]
+            if len(heads) < count and text not in texts and not (token in self._controls or vocab.is_end(token)):
+                texts.add(text)
+                heads.append((token, float(weights[token] / weights.sum())))
+        return heads
+
     def _draft(self, session: Session, token: int, most: int) -> tuple[int, ...]:
         """What is worth evaluating with the next token in the hope that it comes next."""
         self._speculation.learn(session.tokens, token)
@@ -102,6 +170,24 @@ class ModelWriter:
             return ()
         longest = self._speculation.length(draft.matched, 1000 / self.model.prefill_rate)
         return draft.tokens[: min(longest, most)]
+
+
+@dataclass(slots=True)
+class _Branch:
+    """One of several texts: its next token, and what of the text before the cursor is still to be repeated."""
+
+    number: int
+    session: Session
+    token: int
+    probability: float
+    pending: bytes
+    text: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+
+    def written(self, piece: bytes) -> Token:
+        """The next token, whose bytes are given."""
+        repeated = min(len(piece), len(self.pending))
+        self.pending = self.pending[repeated:]
+        return Token(self.token, self.text.decode(piece[repeated:]), self.probability)
 
 
 def choose(

@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 
 # llama.cpp looks at the abort flag between two nodes of its graph, so a node is the longest that computing goes
 # on after a cancel. Batches are sized to keep the largest node under this.
-NODE_MILLISECONDS = 12.0
+NODE_MILLISECONDS = 16.0
 SMALLEST_BATCH, LARGEST_BATCH = 16, 512
+# A batch that is no multiple of this costs as much as the next one that is (ggml's Q8_0 kernels, measured).
+BATCH_TILE = 64
 SMALLEST_TIMED = 64  # tokens of a batch whose time for each is that of a larger one
 # The largest node of a transformer layer is one of the three matrices of its feed-forward part.
 LARGE_NODES_PER_LAYER = 3
@@ -42,9 +44,9 @@ SCRATCH_FLOATS_PER_CHANNEL = 24
 
 # In which prompts are read ahead, so that this costs no document its own.
 SPARE_SEQUENCES = 1
-# What a step of work that nobody waits for may take. It is lost when something urgent stops it, and something does
-# at every key, so it has to be shorter than the time between two of them.
-PATIENT_MILLISECONDS = 50.0
+# What a step of a prompt may take that may be stopped at the next key. It is then lost, so it has to be shorter than
+# the time between two keys.
+SHORT_MILLISECONDS = 50.0
 
 ABORTED = 2  # what llama_decode returns when the flag was set
 
@@ -228,12 +230,13 @@ class Model:
         """
         nodes = 1 if self.gpu_layers else LARGE_NODES_PER_LAYER * self.layers
         size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token)
+        if size > BATCH_TILE:
+            size = size // BATCH_TILE * BATCH_TILE
         return max(SMALLEST_BATCH, min(LARGEST_BATCH, size, self.context_size))
 
-    @property
-    def patient_batch_size(self) -> int:
-        """Tokens per call of work that nobody waits for."""
-        return max(1, min(self.batch_size, int(PATIENT_MILLISECONDS / self._milliseconds_per_token)))
+    def batch_within(self, milliseconds: float) -> int:
+        """Tokens per call that take about so long, but at least what is lost easily."""
+        return max(1, min(self.batch_size, int(max(milliseconds, SHORT_MILLISECONDS) / self._milliseconds_per_token)))
 
     def evaluate(self, tokens: Sequence[int], position: int, sequence: int, outputs: int = 1) -> float:
         """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last `outputs` of them can
@@ -241,23 +244,36 @@ class Model:
 
         Raises Cancelled if the flag was set; then the sequence holds an unknown number of these tokens.
         """
-        if self.aborted:
-            raise Cancelled
-        batch = self._batch
-        batch.n_tokens = len(tokens)
-        for i, token in enumerate(tokens):
-            batch.token[i] = token
-            batch.pos[i] = position + i
-            batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = sequence
-            batch.logits[i] = i >= len(tokens) - outputs
-        milliseconds = self._decode(len(tokens))
-        while milliseconds is None:  # took too long with so many threads
-            llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
-            milliseconds = self._decode(len(tokens))
+        places = [(token, position + i, sequence) for i, token in enumerate(tokens)]
+        milliseconds = self._evaluate(places, outputs)
         if len(tokens) >= SMALLEST_BATCH:
             measured = milliseconds / len(tokens)
             self._milliseconds_per_token += 0.3 * (measured - self._milliseconds_per_token)
+        return milliseconds
+
+    def evaluate_together(self, places: Sequence[tuple[int, int, int]]) -> None:
+        """One token, with its position and sequence, for each of several sequences; all of their logits can then be
+        read. Raises Cancelled as `evaluate` does.
+        """
+        self._evaluate(places, len(places))
+
+    def _evaluate(self, places: Sequence[tuple[int, int, int]], outputs: int) -> float:
+        if self.aborted:
+            raise Cancelled
+        batch = self._batch
+        batch.n_tokens = len(places)
+        for i, (token, position, sequence) in enumerate(places):
+            batch.token[i] = token
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = i >= len(places) - outputs
+        milliseconds = self._decode(len(places))
+        while milliseconds is None:  # took too long with so many threads
+            begins = {sequence: position for _, position, sequence in reversed(places)}
+            for sequence, position in begins.items():
+                llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
+            milliseconds = self._decode(len(places))
         return milliseconds
 
     def _decode(self, tokens: int) -> float | None:
@@ -313,3 +329,7 @@ class Model:
             return True
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
+
+    def share(self, sequence: int, other: int) -> None:
+        """Another sequence, which held nothing, holds what the one does."""
+        llama_cpp.llama_memory_seq_cp(self._memory, sequence, other, -1, -1)

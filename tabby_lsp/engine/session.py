@@ -7,6 +7,7 @@ file, to a place, or to a prompt that was read ahead are the same thing. Knows n
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -41,6 +42,7 @@ class Sessions:
         self._model = model
         self._sessions = [Session(sequence) for sequence in range(model.sequences)]  # least recently used first
         self.yielded: Callable[[], bool] = lambda: False
+        self._interrupted = False  # the last prompt was not read to its end
 
     def unread(self, prompt: Sequence[int]) -> int:
         """How many tokens of a prompt would have to be computed."""
@@ -57,9 +59,11 @@ class Sessions:
         return session
 
     def prefill(self, prompt: Sequence[int], patient: bool = False, pinned: bool = False) -> tuple[Session, Prefilled]:
-        """Reads a prompt; the session then has the logits after its last token. In small steps if it is `patient`.
+        """Reads a prompt; the session then has the logits after its last token.
 
-        Raises Cancelled; what was read until then is kept for the next prompt.
+        Raises Cancelled; what was read until then is kept for the next prompt, but for the step in which it was
+        stopped. So the steps are short where that is likely: if it is `patient`, or if the prompt before was stopped,
+        as happens while one types. They grow with the time in which nothing did.
         """
         session = self.take(prompt)
         session.pinned = pinned
@@ -72,10 +76,14 @@ class Sessions:
         self.keep(session, min(shared, len(prompt) - 1))
         session.prompt, session.logits = tuple(prompt), None
         reused = len(session.tokens)
-        step = self._model.patient_batch_size if patient else self._model.batch_size
+        careful, self._interrupted = patient or self._interrupted, True
+        begin = time.perf_counter()
         while len(session.tokens) < len(prompt):
             place = len(session.tokens)
+            undisturbed = (time.perf_counter() - begin) * 1000
+            step = self._model.batch_within(undisturbed / 2) if careful else self._model.batch_size
             self.extend(session, prompt[place : place + step])
+        self._interrupted = False
         session.logits = self._model.logits().copy()
         return session, Prefilled(len(prompt) - reused, reused)
 
@@ -102,6 +110,31 @@ class Sessions:
             return
         kept = self._model.truncate(session.sequence, length)
         del session.tokens[length if kept else 0 :]
+
+    def branch(self, session: Session, count: int) -> list[Session]:
+        """At most so many others, which now hold what a session does, to go on from it in other ways.
+
+        They are those used least recently, and what they held is lost: sequences for this alone would cost the memory
+        of a document each.
+        """
+        others = [each for each in self._sessions if each is not session and not each.pinned][:count]
+        for each in others:
+            self._model.truncate(each.sequence, 0)
+            self._model.share(session.sequence, each.sequence)
+            each.tokens, each.prompt, each.logits = list(session.tokens), (), None
+        return others
+
+    def extend_together(self, sessions: Sequence[Session], tokens: Sequence[int]) -> None:
+        """Evaluates one token at the end of each sequence; all their logits can then be read. Raises Cancelled."""
+        places = [(token, len(each.tokens), each.sequence) for each, token in zip(sessions, tokens, strict=True)]
+        try:
+            self._model.evaluate_together(places)
+        except Cancelled:
+            for each in sessions:
+                self.keep(each, min(self._model.held(each.sequence), len(each.tokens)))
+            raise
+        for each, token in zip(sessions, tokens, strict=True):
+            each.tokens.append(token)
 
     def release(self) -> None:
         """No session is pinned any more."""

@@ -142,6 +142,7 @@ class Worker:
             bool(message.get("show_prompt")),
             self._earlier,
             self._read_ahead,
+            message.get("candidates", 1),
         )
         answer = to_json(completion)
         answer["timing"]["queue"] = round(waited, 3)

@@ -21,7 +21,7 @@ import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from tabby_lsp.data import Completion, CompletionContext, Sampling
+from tabby_lsp.data import Alternative, Completion, CompletionContext, Sampling
 
 # What a suggestion depends on beyond its line: the function around the cursor and the lines that follow, which the
 # stops and the filters look at. The model reads more, but a word there seldom changes what it says here.
@@ -57,26 +57,36 @@ class Answer:
 
     def seen_from(self, written: str, after: str) -> Completion | None:
         """What is left of it where `written` stands between the line's start and the cursor, and `after` behind it."""
-        text = self.completion.text
-        typed = len(written) - len(self.before)
-        if typed == 0 and written == self.before and after == self.after:
+        if written == self.before and after == self.after:
+            text = self.completion.text
             return self.completion if text.strip() else dataclasses.replace(self.completion, text="", replace=0)
+        texts = (Alternative(self.completion.text, self.completion.replace), *self.completion.alternatives)
+        left = [rest for each in texts if (rest := self._rest(each, written, after))]
+        if not left:
+            return None
+        first, *others = left
+        return dataclasses.replace(self.completion, text=first.text, replace=first.replace, alternatives=tuple(others))
+
+    def _rest(self, whole: Alternative, written: str, after: str) -> Alternative | None:
+        text = whole.text
+        typed = len(written) - len(self.before)
         if typed < 0 or not written.startswith(self.before) or not text.startswith(written[len(self.before) :]):
             return None
-        kept = self.after[self.completion.replace :]  # what stands behind the text once it is accepted
+        kept = self.after[whole.replace :]  # what stands behind the text once it is accepted
         replace = len(after) - len(kept)
         if not text[typed:].strip() or not after.endswith(kept):
             return None
-        closers = iter(_closers(text, typed, self.after[: self.completion.replace]))
+        closers = iter(_closers(text, typed, self.after[: whole.replace]))
         if not all(each in closers for each in after[:replace] if each not in " \t"):
             return None
-        return dataclasses.replace(self.completion, text=text[typed:], replace=replace)
+        return Alternative(text[typed:], replace)
 
     def weight(self) -> int:
         """Its bytes in memory, roughly."""
         candidates = self.completion.candidates
         texts = [self.line.above, self.line.below, self.before, self.after, self.completion.text]
         texts += [self.completion.prompt, *(each.text for each in candidates)]
+        texts += [each.text for each in self.completion.alternatives]
         probabilities = sum(len(each.probabilities) for each in candidates)
         return ENTRY_BYTES + sum(map(sys.getsizeof, texts)) + PROBABILITY_BYTES * probabilities
 

@@ -10,7 +10,7 @@ from lsprotocol import types as lsp
 
 from tabby_lsp.completion.context import surround
 from tabby_lsp.completion.filters import before_overtyped, overtyped
-from tabby_lsp.data import CompletionContext
+from tabby_lsp.data import Alternative, CompletionContext
 from tabby_lsp.lsp.documents import Document, Place
 from tabby_lsp.lsp.suggestions import Suggestion
 from tabby_lsp.text import content_length
@@ -64,23 +64,28 @@ def selected_text(
 def inline_list(
     document: Document, place: Place, suggestion: Suggestion | None, selected: tuple[str, Place] | None
 ) -> lsp.InlineCompletionList | None:
-    """One item with a range on the cursor's line. An item that extends the menu's keeps the menu's range.
+    """Items with ranges on the cursor's line, the likeliest first. One that extends the menu's keeps the menu's range.
 
     Null says that the request was superseded, and editors then leave what they show; an empty list clears it. Lines end
     in "\\n" whatever the document has: editors see to their own line ends here, and Neovim would insert a "\\r".
     """
     if suggestion is None:
         return None
-    if not suggestion.text:
-        return lsp.InlineCompletionList(items=[])
-    text, start, end = suggestion.text, place, (place[0], place[1] + suggestion.replace)
+    texts = [Alternative(suggestion.text, suggestion.replace), *suggestion.alternatives] if suggestion.text else []
+    items = [_inline_item(document, place, each, selected) for each in texts]
+    return lsp.InlineCompletionList(items=[each for each in items if each is not None])
+
+
+def _inline_item(
+    document: Document, place: Place, suggested: Alternative, selected: tuple[str, Place] | None
+) -> lsp.InlineCompletionItem | None:
+    text, start, end = suggested.text, place, (place[0], place[1] + suggested.replace)
     if selected:
         after = document.lines[place[0]][place[1] : content_length(document.lines[place[0]])]
-        if suggestion.replace > overtyped(text, after):  # typed into, and not to be had without what it replaces
-            return lsp.InlineCompletionList(items=[])
+        if suggested.replace > overtyped(text, after):  # typed into, and not to be had without what it replaces
+            return None
         text, start, end = selected[0] + before_overtyped(text, after), selected[1], place
-    item = lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
-    return lsp.InlineCompletionList(items=[item])
+    return lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
 
 
 def menu_list(document: Document, place: Place, suggestion: Suggestion | None) -> lsp.CompletionList:

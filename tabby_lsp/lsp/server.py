@@ -68,7 +68,7 @@ class TabbyServer(LanguageServer):
         self.warn([*self.problems, *problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.forget_all()
-            self.suggestions.ahead = self.settings.completion.ahead
+            self._set_habits(self.suggestions)
         if self._started and _engine_part(self.settings) != _engine_part(before):
             self.spawn(self.restart())
 
@@ -103,10 +103,16 @@ class TabbyServer(LanguageServer):
             return
         self.engine = engine
         if self.suggestions is None:
-            self.suggestions = Suggestions(engine, self._set_busy, self.settings.completion.ahead)
+            self.suggestions = Suggestions(engine, self._set_busy)
+            self._set_habits(self.suggestions)
         else:
             self.suggestions.use(engine)
         engine.start()
+
+    def _set_habits(self, suggestions: Suggestions) -> None:
+        """What of the settings says when the model is asked."""
+        suggestions.ahead = self.settings.completion.ahead
+        suggestions.pace.fixed = self.settings.completion.debounce
 
     def _state_of(self, engine: Engine, state: EngineState) -> None:
         if engine is self.engine:  # not one whose place has been taken
@@ -200,7 +206,10 @@ class TabbyServer(LanguageServer):
             anew = invoked and self.settings.completion.temperature > 0
             self._anew += anew
             sampling = self._sampling()
-            suggestion = await self.suggestions.suggest(uri, place, context, sampling, anew)
+            candidates = self.settings.completion.candidates if invoked else 1
+            suggestion = await self.suggestions.suggest(
+                uri, place, context, sampling, anew, candidates, typing=not invoked
+            )
         except EngineError as error:
             log.warning("no suggestion: %s", error)
             suggestion = None

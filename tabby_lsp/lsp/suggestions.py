@@ -15,13 +15,15 @@ import asyncio
 import dataclasses
 import itertools
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tabby_lsp.data import Completion, CompletionContext, Sampling
+from tabby_lsp.data import Alternative, Completion, CompletionContext, Sampling
 from tabby_lsp.engine.client import Engine, Generation
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
+from tabby_lsp.lsp.pace import Pace
 
 _OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors close by themselves
 
@@ -34,6 +36,7 @@ class Live:
     context: CompletionContext
     sampling: Sampling
     place: Place  # where `inserted` begins
+    candidates: int = 1
     inserted: str = ""
     typed: int = 0  # characters of `inserted` that are known to stand before the cursor: a request has said so
 
@@ -93,6 +96,10 @@ class Suggestion:
     completion: Completion
     from_cache: bool
 
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        return self.completion.alternatives
+
 
 class Suggestions:
     """The live generations of all documents, and their answers.
@@ -106,6 +113,7 @@ class Suggestions:
         self._engine = engine
         self._on_busy = on_busy
         self.ahead = ahead
+        self.pace = Pace()
         self._next: Generation | None = None  # what is made ahead: never more than one
         self._next_at: tuple[str, CompletionContext, Sampling] | None = None
         self._answers = Answers()
@@ -113,13 +121,25 @@ class Suggestions:
         self._waiting: dict[str, asyncio.Future[None]] = {}  # the newest request of each document
 
     async def suggest(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, anew: bool = False
+        self,
+        document: str,
+        place: Place,
+        context: CompletionContext,
+        sampling: Sampling,
+        anew: bool = False,
+        candidates: int = 1,
+        typing: bool = False,
     ) -> Suggestion | None:
         """The suggestion at a place, or None if the request was superseded. `anew`: not one that is remembered.
+        With so many `candidates`, as far as the model has as many. `typing`: it is asked for at every key, and the
+        model need not be asked before it pays (see `pace`).
 
         Raises EngineError if the engine cannot answer, CancelledError if the caller is cancelled.
         """
-        suggestion = await self._suggest(document, place, context, sampling, anew)
+        if typing:
+            self.pace.asked(time.monotonic())
+        delay = self.pace.delay() if typing else 0.0
+        suggestion = await self._suggest(document, place, context, sampling, anew, candidates, delay)
         if suggestion is not None and suggestion.text and self.ahead:
             self._go_ahead(document, context, sampling, suggestion)
         return suggestion
@@ -153,19 +173,31 @@ class Suggestions:
             self._engine.cancel(made)
 
     async def _suggest(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, anew: bool
+        self,
+        document: str,
+        place: Place,
+        context: CompletionContext,
+        sampling: Sampling,
+        anew: bool,
+        candidates: int,
+        delay: float,
     ) -> Suggestion | None:
         self._supersede(document)
         self._settle(document)
-        if not anew and (found := self._answers.find(document, context, sampling)):
+        found = None if anew else self._answers.find(document, context, sampling)
+        if found is not None and len(found.alternatives) + 1 >= candidates:
             self._forget(document)
             return Suggestion(found.text, found.replace, found, True)
         superseded = asyncio.get_running_loop().create_future()
         self._waiting[document] = superseded
         self._on_busy(True)
         try:
+            if delay and not self._is_written(document, place, context, candidates):
+                await asyncio.wait({superseded}, timeout=delay)
+                if superseded.done():
+                    return None
             for _ in range(2):  # a generation that was followed may turn out to be of no use
-                live, fresh = self._generation_for(document, place, context, sampling)
+                live, fresh = self._generation_for(document, place, context, sampling, candidates)
                 await asyncio.wait({live.generation.result, superseded}, return_when=asyncio.FIRST_COMPLETED)
                 if superseded.done():
                     return None
@@ -188,17 +220,27 @@ class Suggestions:
                 self._on_busy(bool(self._waiting))
 
     def _generation_for(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling
+        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, candidates: int
     ) -> tuple[Live, bool]:
         live = self._live.get(document)
-        if live is not None and live.serves(place, context):
+        if live is not None and self._is_written(document, place, context, candidates):
             return live, False
         self._forget(document)
         self._drop_next()
-        live = Live(self._engine.generate(document, context, sampling), context, sampling, place)
+        generation = self._engine.generate(document, context, sampling, candidates=candidates)
+        live = Live(generation, context, sampling, place, candidates)
         live.generation.on_piece = lambda: self._check(document)
+        begun = time.monotonic()
+        generation.result.add_done_callback(
+            lambda result: None if result.cancelled() else self.pace.answered(time.monotonic() - begun)
+        )
         self._live[document] = live
         return live, True
+
+    def _is_written(self, document: str, place: Place, context: CompletionContext, candidates: int) -> bool:
+        """Whether the generation that runs may be for a request."""
+        live = self._live.get(document)
+        return live is not None and live.candidates >= candidates and live.serves(place, context)
 
     def changed(self, document: str, change: Change) -> None:
         """A change of the document: requests for it are answered, and its generation goes on only if it fits."""

@@ -17,6 +17,9 @@ local keys = { accept = '<Tab>', next = '<M-]>', previous = '<M-[>' }
 ---@type table<integer, table> by client: the last `tabby/status/didChange`
 local statuses = {}
 
+---@type table<integer, { count: integer, text: string }> by buffer: what is to be shown once its others have come
+local cycling = {}
+
 local function is_our_client(client_id)
   local client = lsp.get_client_by_id(client_id)
   return client ~= nil and client.name == 'tabby_lsp'
@@ -96,10 +99,10 @@ end
 --- shows answers to questions about older text. Where a newer Neovim has another completor this does nothing.
 local function show_what_would_be_inserted()
   local completor = lsp.inline_completion and vim.tbl_get(lsp, '_capability', 'all', 'inline_completion')
-  if not (completor and completor.show and completor.hide and completor.handler) then
+  if not (completor and completor.show and completor.hide and completor.handler and completor.automatic_request) then
     return
   end
-  local show, handler = completor.show, completor.handler
+  local show, handler, automatic_request = completor.show, completor.handler, completor.automatic_request
   completor.show = function(self, hint)
     if not is_ours(self.current) then
       return show(self, hint)
@@ -109,6 +112,17 @@ local function show_what_would_be_inserted()
     if self.current then
       draw(self.bufnr, self.current, hint)
     end
+  end
+  -- Neovim asks 200 ms after a key. The server knows how long it is worth waiting on this machine, mostly not at all.
+  completor.automatic_request = function(self)
+    if not (self.reset_timer and vim.iter(pairs(self.client_state)):all(is_our_client)) then
+      return automatic_request(self)
+    end
+    self:show()
+    self:reset_timer()
+    self.timer = vim.defer_fn(function()
+      self:request(lsp.protocol.InlineCompletionTriggerKind.Automatic)
+    end, 0)
   end
   completor.handler = function(self, err, result, ctx)
     if is_our_client(ctx.client_id) and result then
@@ -120,7 +134,12 @@ local function show_what_would_be_inserted()
         item.insertText = item.insertText:gsub('\r\n?', '\n')
       end
     end
-    return handler(self, err, result, ctx)
+    handler(self, err, result, ctx)
+    local wanted = cycling[self.bufnr]
+    cycling[self.bufnr] = nil
+    if wanted and self.current and self.current.insert_text == wanted.text and self:count_items() > 1 then
+      lsp.inline_completion.select({ bufnr = self.bufnr, count = wanted.count })
+    end
   end
 end
 
@@ -163,11 +182,14 @@ function M.accept()
   return lsp.inline_completion.get({ on_accept = on_accept })
 end
 
---- Shows the `count`th next suggestion (previous, if negative). Where none is shown, asks the server for one.
+--- Shows the `count`th next suggestion (previous, if negative). The server has others than the one that came by
+--- itself where it is asked for them; where none is shown, it is asked for the first.
 ---@param count integer
 function M.cycle(count)
   local completor = completor_of(api.nvim_get_current_buf())
-  if completor and completor.request and not completor.current then
+  local alone = completor and is_ours(completor.current) and completor.count_items and completor:count_items() == 1
+  if completor and completor.request and (alone or not completor.current) then
+    cycling[completor.bufnr] = alone and { count = count, text = completor.current.insert_text } or nil
     completor:request(lsp.protocol.InlineCompletionTriggerKind.Invoked)
   else
     lsp.inline_completion.select({ count = count })
