@@ -90,6 +90,9 @@ class CompletionSettings:
         minimum=1,
         maximum=17,
     )
+    speculation: bool = _setting(
+        True, "Whether several tokens are tried at once where the text looks like one nearby. It changes no suggestion."
+    )
     ahead: bool = _setting(
         True, "Whether the suggestion after the one that is shown is worked out while you read that one."
     )

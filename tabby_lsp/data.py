@@ -120,6 +120,7 @@ class EngineSettings:
     prompt_template: str = ""
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
+    speculation: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,13 @@ HEADS_TRIED = 64  # tokens among which several first ones are sought
 class ModelWriter:
     """Reads prompts and writes tokens with one model.
 
-    `speculates`: whether drafts are tried, by default yes. `patient`: whether nobody waits for what is done now, so
+    `speculates`: whether drafts are tried. `patient`: whether nobody waits for what is done now, so
     that it goes in steps of which little is lost when it is stopped.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, speculates: bool = True) -> None:
         self.model = model
-        self.speculates, self.patient = True, False
+        self.speculates, self.patient = speculates, False
         self.sessions = Sessions(model)
         self._session: Session | None = None
         self._speculation = Speculation()

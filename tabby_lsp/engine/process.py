@@ -63,7 +63,7 @@ def main() -> None:
     except (ModelError, ValueError) as error:
         _refuse(scheduler, pipe, str(error))
     scheduler.abort, scheduler.allow = model.abort, model.allow
-    worker = Worker(scheduler, ModelWriter(model), layout, settings, pipe.send)
+    worker = Worker(scheduler, ModelWriter(model, settings.speculation), layout, settings, pipe.send)
     pipe.send(kind="ready", info=to_json(worker.info))
     while True:
         worker.run()

@@ -261,4 +261,5 @@ class TabbyServer(LanguageServer):
 
 def _engine_part(settings: Settings) -> object:
     """The settings for which an engine must be started anew."""
-    return settings.model, settings.completion.layout, settings.completion.max_prompt_tokens
+    completion = settings.completion
+    return settings.model, completion.layout, completion.max_prompt_tokens, completion.speculation

@@ -63,4 +63,5 @@ def engine_settings(settings: Settings) -> EngineSettings:
         prompt_template=local.prompt_template,
         stop_words=local.additional_stop_words,
         max_prompt_tokens=settings.completion.max_prompt_tokens,
+        speculation=settings.completion.speculation,
     )
