@@ -94,7 +94,9 @@ class CompletionSettings:
         True, "Whether several tokens are tried at once where the text looks like one nearby. It changes no suggestion."
     )
     ahead: bool = _setting(
-        True, "Whether the suggestion after the one that is shown is worked out while you read that one."
+        True,
+        "Whether what may be wanted next is worked out in idle moments: the suggestion after the one that is shown, "
+        "and more of the text around a place that you have jumped to.",
     )
     debounce: int = _setting(
         -1,

@@ -121,6 +121,7 @@ class EngineSettings:
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
+    ahead: bool = True  # whether the full prompt is read where a quick one has served
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,4 +90,5 @@ class Speculation:
 
     def measured(self, tokens: int, milliseconds: float) -> None:
         before = self.milliseconds.get(tokens, milliseconds)
-        self.milliseconds[tokens] = before + 0.2 * (milliseconds - before)
+        # As at most so much longer: one step may span hours in which the machine slept.
+        self.milliseconds[tokens] = before + 0.2 * (min(milliseconds, 4 * before) - before)

@@ -48,6 +48,9 @@ SPARE_SEQUENCES = 1
 # the time between two keys.
 SHORT_MILLISECONDS = 50.0
 
+# A time counts as at most so many times what is usual: one step may span hours in which the machine slept.
+LEAP = 4.0
+
 ABORTED = 2  # what llama_decode returns when the flag was set
 
 
@@ -247,8 +250,9 @@ class Model:
         places = [(token, position + i, sequence) for i, token in enumerate(tokens)]
         milliseconds = self._evaluate(places, outputs)
         if len(tokens) >= SMALLEST_BATCH:
-            measured = milliseconds / len(tokens)
-            self._milliseconds_per_token += 0.3 * (measured - self._milliseconds_per_token)
+            before = self._milliseconds_per_token
+            measured = min(milliseconds / len(tokens), before * LEAP)
+            self._milliseconds_per_token += 0.3 * (measured - before)
         return milliseconds
 
     def evaluate_together(self, places: Sequence[tuple[int, int, int]]) -> None:

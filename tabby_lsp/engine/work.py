@@ -149,7 +149,8 @@ class Worker:
         return {"kind": "done", "completion": answer}
 
     def _read_ahead(self, prompt: Prompt) -> None:
-        self._scheduler.put(READ_AHEAD, BACKGROUND, {"kind": "read ahead", "tokens": prompt.tokens})
+        if self._settings.ahead:
+            self._scheduler.put(READ_AHEAD, BACKGROUND, {"kind": "read ahead", "tokens": prompt.tokens})
 
     def _write(self, job: Job) -> dict[str, Any]:
         """Goes on from a text, in the second class: a suggestion that is asked for in between comes first."""

@@ -9,12 +9,13 @@ line: does it go on with its own line? Cuts inside a word are counted apart from
 
 **frozen**: the rest of a real line is asked for, prefix first; the prefix stands whole before the suffix, or is frozen
 at the line's start, 4, 16 or 32 lines above, the rest of it behind the middle token. The share of lines that come out
-right, with the intervals of a bootstrap.
+right, and the bits that the model needs for each character of the real rest; with the intervals of a bootstrap.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import re
 import statistics
@@ -22,10 +23,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tabby_lsp.completion.fim import PREFIX_FIRST
 from tabby_lsp.completion.layout import Layout, choose_layout
 from tabby_lsp.completion.pipeline import Budget, complete
-from tabby_lsp.completion.prompt import Prompt
+from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.data import CompletionContext, EngineSettings, Sampling
 from tabby_lsp.engine.decode import ModelWriter
 from tabby_lsp.engine.model import Model
@@ -63,11 +66,25 @@ def first_line(
     return done.candidates[0].text.split("\n")[0].rstrip()
 
 
-def interval(values: Sequence[bool]) -> str:
+def bits(writer: ModelWriter, layout: Layout, context: CompletionContext, before: Prompt | None, wanted: str) -> float:
+    """Bits per character of a text at the cursor."""
+    prompt = build(layout, context, BUDGET, before)
+    writer.prefill(prompt.tokens)
+    session = writer.sessions.take(prompt.tokens)
+    assert session.logits is not None
+    logits, total = session.logits, 0.0
+    for token in layout.plain.tokens(prompt.pending.decode() + wanted):
+        total += math.log(float(np.exp(logits - logits.max()).sum())) + float(logits.max() - logits[token])
+        writer.sessions.extend(session, [token])
+        logits = writer.model.logits()
+    return total / math.log(2) / len(wanted)
+
+
+def interval(values: Sequence[float], form: str) -> str:
     chance = random.Random(SEED)
-    means = sorted(statistics.mean(chance.choices(values, k=len(values))) for _ in range(ROUNDS))
+    means = sorted(statistics.fmean(chance.choices(values, k=len(values))) for _ in range(ROUNDS))
     low, high = means[ROUNDS // 40], means[-ROUNDS // 40]
-    return f"{statistics.mean(values):6.1%}  ({low:.1%} to {high:.1%})  of {len(values)}"
+    return f"{statistics.fmean(values):{form}} ({low:{form}} to {high:{form}})"
 
 
 def healing(writer: ModelWriter, files: Sequence[str], count: int) -> None:
@@ -86,7 +103,7 @@ def healing(writer: ModelWriter, files: Sequence[str], count: int) -> None:
                 written = first_line(writer, layout, context_at(typed + text[end:], len(typed), len(typed)))
                 found.setdefault((kind, name), []).append(written == own[cut:].rstrip())
     for (kind, name), values in sorted(found.items()):
-        print(f"its own line goes on, cut {kind:<14} {name:<13} {interval(values)}")
+        print(f"its own line goes on, cut {kind:<14} {name:<13} {interval(values, '.1%')} of {len(values)}")
 
 
 def frozen(writer: ModelWriter, files: Sequence[str], count: int) -> None:
@@ -95,21 +112,25 @@ def frozen(writer: ModelWriter, files: Sequence[str], count: int) -> None:
     if not freezes.freezes:
         print("this model's prompts are not prefix first")
         return
-    found: dict[str, list[bool]] = {}
+    found: dict[str, list[tuple[bool, float]]] = {}
     for text, start, end in places(files, count, chance):
         cursor = chance.randrange(start, end - 3)
         context = context_at(text, cursor, end)
         wanted = text[cursor:end].rstrip()
-        plain = first_line(writer, replace(freezes, freezing=False), context)
-        found.setdefault("prefix whole", []).append(plain == wanted)
+        whole = replace(freezes, freezing=False)
+        needed = bits(writer, whole, context, None, wanted)
+        found.setdefault("prefix whole", []).append((first_line(writer, whole, context) == wanted, needed))
         for typed in TYPED_LINES:
             lines = context.prefix.split("\n")
             kept = "\n".join(lines[: max(0, len(lines) - 1 - typed)])
             before = Prompt((), "", "", kept + "\n" if kept else "", context.suffix, len(kept) + bool(kept))
-            written = first_line(writer, freezes, context, before)
-            found.setdefault(f"frozen {typed} lines above", []).append(written == wanted)
+            needed = bits(writer, freezes, context, before, wanted)
+            right = first_line(writer, freezes, context, before) == wanted
+            found.setdefault(f"frozen {typed} lines above", []).append((right, needed))
+    print(f"{'prefix first':<24}{'right first lines':<26}bits per character")
     for name, values in found.items():
-        print(f"right first lines, {name:<22} {interval(values)}")
+        rights, costs = zip(*values, strict=True)
+        print(f"{name:<24}{interval(rights, '.1%'):<26}{interval(costs, '.3f')} of {len(values)}")
 
 
 if __name__ == "__main__":

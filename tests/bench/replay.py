@@ -9,9 +9,9 @@
     … --json FILE --picture FILE.png    every key's numbers, and the latencies as curves
     python tests/bench/rates.py random.gguf --llama-bench …/llama-bench       the engine's speed beside llama-bench's
 
-**mechanism**: every answer has the same number of tokens, none is from a cache or speculated. On a random-weight shape: its text is
-empty, so no side's stops and filters matter. **end-to-end**: each side's own stops, filters and caches, on the padded
-starter, whose text means something; then quality stands beside time.
+**mechanism**: every answer has the same number of tokens, none is from a cache or speculated. On a random-weight shape:
+its text is empty, so no side's stops and filters matter. **end-to-end**: each side's own stops, filters and caches, on
+the padded starter, whose text means something; then quality stands beside time.
 
 Sides (`--sides`, in the order of the columns): `tabby-lsp`; `llama.vim` with its server as its README starts it;
 `llama.vim-spm`, with --spm-infill; the same two with `-quiet`, without the plugin's requests in advance and without

@@ -62,17 +62,18 @@ class Pen:
     def type(self, text: str, rest: str = "", pairs: bool = False) -> None:
         """Types a text key by key. `rest` is what stands right of the cursor at its end and belongs to it.
 
-        If there are more keys than the limit, whole lines of them are written without asking; of a single line, what
-        is behind a share of the limit.
+        If there are more keys than the limit, whole lines of them are written without asking, and what is behind it;
+        of a single line, what is behind a share of the limit.
         """
         self.run += 1
         asked = asked_lines(text, self.limit)
         most = len(text) if "\n" in text else max(1, self.limit // LINE_SHARE)
         waiting: list[str] = []  # closers right of the cursor, the next one last
-        at = number = 0
+        at = number = asks = 0
         skipped = False
         for key in keys_of(text):
-            asking = number in asked and at < most
+            asking = number in asked and at < most and asks < self.limit
+            asks += asking
             if asking:
                 self.do(Clock())
             self._press(key, waiting, pairs and not in_triple_quotes(text, at))

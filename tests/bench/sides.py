@@ -86,7 +86,7 @@ class TabbyLsp:
         assignments = [*self._setting.assignments, f"completion.layout={self._setting.layout}"]
         if self._setting.fixed_tokens:
             assignments.append(f"completion.max_decoding_tokens={self._setting.fixed_tokens}")
-            assignments += ["completion.speculation=false", "completion.ahead=false"]
+            assignments.append("completion.speculation=false")
         root = self._stack.enter_context(tempfile.TemporaryDirectory())
         arguments = [part for each in assignments for part in ("--set", each)]
         editor = Editor(*arguments, env={"TABBY_ROOT": root}, model=self._setting.model)
