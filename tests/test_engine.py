@@ -674,7 +674,8 @@ def test_a_draft_follows_the_longest_ending_that_stood_before() -> None:
     text = [1, 2, 3, 4, 5, 9, 2, 3, 4, 6, 9, 3, 4, 7, 9, 2, 3, 4]
     assert look_up(text, 2) == Draft((6, 9), 4), "9 2 3 4 stood before 6"
     assert look_up([*text[1:4], 8], 2) is None
-    assert look_up([1, 2, 3, 1, 2], 8) == Draft((3, 1, 2), 2)
+    assert look_up([1, 2, 3, 1, 2], 7) == Draft((3, 1, 2, 3, 1, 2, 3), 2), "a text that repeats goes on repeating"
+    assert look_up([5, 1, 1, 1], 4) == Draft((1, 1, 1, 1), 2)
     assert look_up([1, 2, 3, 1, 2], 8, barred={1}) == Draft((3,), 2)
     assert look_up([1, 2, 3, 1, 2], 8, barred={3}) is None
     assert look_up([], 8) is None and look_up([1], 8) is None and look_up([1, 1], 8) is None
@@ -687,7 +688,11 @@ def test_drafts_are_as_long_as_they_pay() -> None:
         dear.measured(count, 20.0 * count)
     assert cheap.length(3, 1.0) == LONGEST_DRAFT, "where more tokens take no longer"
     assert dear.length(3, 1.0) == 0, "where two tokens take twice as long as one"
-    middling = Speculation(milliseconds={1: 20.0})
+    unknown = Speculation(milliseconds={1: 20.0})
+    assert unknown.length(3, 4.0) == 0, "nothing is risked before it is known to come true"
+    unknown.measured(4, 22.0)
+    assert unknown.length(3, 1.0) > 0
+    middling = Speculation(milliseconds={1: 20.0, 2: 21.0, 4: 30.0})
     assert 0 < middling.length(3, 4.0) < LONGEST_DRAFT
     for _ in range(200):  # nothing ever comes true
         middling.expect(Draft((1, 2, 3), 3), 10)
@@ -702,7 +707,7 @@ def test_drafts_are_as_long_as_they_pay() -> None:
 PENDING_TEXTS = {
     "a word": "import os\n\n\ndef read(path):\n    with open(path) as file:\n        ret",
     "a long name": "class Parser:\n    def next_token(self):\n        self.current_tok",
-    "blanks": "def f(x):\n    if x:\n        ",
+    "blanks": "def f(x):\n    if x:\n        return  ",
     "a blank": "import os\nfrom ",
     "a quote": 'print("',
     "an operator": "x = 1\ny = x +",

@@ -52,6 +52,9 @@ class FakeEngine:
             self.jobs.append(job)
         return job
 
+    def stop_reading_ahead(self) -> None:
+        self.cancelled.append(-1)
+
     def cancel(self, job: Generation) -> None:
         self.cancelled.append(job.id)
         job.result.cancel()
@@ -534,7 +537,7 @@ async def test_a_closed_document_leaves_nothing_behind() -> None:
     request = await desk.ask(4)
     desk.suggestions.forget(URI)
     assert await request is None
-    assert desk.engine.cancelled == [0]
+    assert desk.engine.cancelled == [0, -1], "nor is anything read ahead for it"
     assert not desk.suggestions._live and not desk.suggestions._waiting
 
 

@@ -6,6 +6,7 @@ Runs in the engine process. The engine is whatever can write tokens: tests use o
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -58,10 +59,15 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Tokens of a prompt: of one that is worth waiting for once, and of one that is read while the user waits."""
+    """What a completion may cost: tokens of its prompt, and time for writing.
 
-    full: int
-    quick: int
+    `sizes` are those that a prompt may have, the largest first; the last one can be read while the user waits. `soon`
+    tokens are read in a moment. After so many `seconds` of writing the whole lines that there are will do.
+    """
+
+    sizes: tuple[int, ...]
+    soon: int = 0
+    seconds: float = math.inf
 
 
 # The last prompt of each document and budget, the least recently used first.
@@ -86,14 +92,12 @@ def complete(
     """One completion, the best of so many `candidates`. `emit` is given each piece of the first as it is written.
 
     Where much of the full prompt is still to be read (a file was opened, the cursor has jumped) a smaller one is
-    used, and `read_ahead` is given the full one, to have it read before the next key or the one after it.
+    used, and `read_ahead` is given the next larger one, to have it read before one of the next keys.
     """
     clock = [time.perf_counter()]
-    earlier = {} if earlier is None else earlier
-    prompt = _build(layout, document, context, budget.full, earlier)
-    if writer.unread(prompt.tokens) > budget.quick:
-        read_ahead(prompt)
-        prompt = _build(layout, document, context, budget.quick, earlier)
+    prompt, larger = _choose(writer, layout, document, context, budget, {} if earlier is None else earlier)
+    if larger is not None:
+        read_ahead(larger)
     clock.append(time.perf_counter())
     # A model without control tokens has nothing to go on at the beginning of a file.
     prefilled = writer.prefill(prompt.tokens) if prompt.tokens else Prefilled(0, 0)
@@ -101,7 +105,7 @@ def complete(
     rules = stop_rules(context, (*layout.family.stop_text, *stop_words))
     written = [Candidate("", (), "end token")]
     if prompt.tokens:
-        written = _write(writer, layout, sampling, prompt.pending, rules, emit, candidates)
+        written = _write(writer, layout, sampling, prompt.pending, rules, emit, candidates, budget.seconds)
     clock.append(time.perf_counter())
     text, *others = _worth_showing(written, context) or [Alternative("", 0)]
     clock.append(time.perf_counter())
@@ -126,6 +130,21 @@ def _worth_showing(written: Sequence[Candidate], context: CompletionContext) -> 
     """What passes the filters, each text once."""
     texts = dict.fromkeys(clean(each.text, context) for each in written)
     return [Alternative(text, overtyped(text, context.line_suffix)) for text in texts if text]
+
+
+def _choose(
+    writer: Writer, layout: Layout, document: str, context: CompletionContext, budget: Budget, earlier: Earlier
+) -> tuple[Prompt, Prompt | None]:
+    """The largest prompt that is nearly read, or else the one that is read soonest; and the next larger one."""
+    prompts: list[Prompt] = []
+    unread: list[int] = []
+    for size in budget.sizes:
+        prompts.append(_build(layout, document, context, size, earlier))
+        unread.append(writer.unread(prompts[-1].tokens))
+        if unread[-1] <= budget.soon:
+            break
+    chosen = len(prompts) - 1 if unread[-1] <= budget.soon else unread.index(min(unread))
+    return prompts[chosen], prompts[chosen - 1] if chosen else None
 
 
 def _build(layout: Layout, document: str, context: CompletionContext, budget: int, earlier: Earlier) -> Prompt:
@@ -154,15 +173,18 @@ class _Writing:
             self.stop = find_stop(self.text, rules)
         return not (self.ended or self.stop)
 
+    @property
+    def has_lines(self) -> bool:
+        return bool(self.text.rpartition("\n")[0].strip())
+
     def candidate(self) -> Candidate:
         probabilities = tuple(self.probabilities)
         if self.stop:
             return Candidate(self.text[: self.stop.length], probabilities, self.stop.reason)
         if self.ended:
             return Candidate(self.text, probabilities, "end token")
-        # Out of tokens in the middle of a line: a half line after whole ones is not worth showing.
-        whole, newline, _ = self.text.rpartition("\n")
-        return Candidate(whole if newline and whole.strip() else self.text, probabilities, "length")
+        # Out of tokens or time in the middle of a line: a half line after whole ones is not worth showing.
+        return Candidate(self.text.rpartition("\n")[0] if self.has_lines else self.text, probabilities, "length")
 
 
 def _write(
@@ -173,7 +195,9 @@ def _write(
     rules: StopRules,
     emit: Callable[[str], None],
     count: int,
+    seconds: float,
 ) -> list[Candidate]:
+    end = time.perf_counter() + seconds
     writings = [_Writing() for _ in range(count)]
     wanted = set(range(count))
     tokens: Iterator[tuple[int, Token]]
@@ -182,8 +206,9 @@ def _write(
     else:
         tokens = writer.decode_together(sampling, pending, wanted)
     for number, token in tokens:
+        writing = writings[number]
         is_end = writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens
-        if not writings[number].take(token, is_end, rules):
+        if not writing.take(token, is_end, rules) or (writing.has_lines and time.perf_counter() > end):
             wanted.discard(number)
             if not wanted:
                 break

@@ -27,7 +27,7 @@ from tabby_lsp.data import (
     to_json,
 )
 from tabby_lsp.engine import wire
-from tabby_lsp.engine.scheduler import BACKGROUND, COMPLETION
+from tabby_lsp.engine.scheduler import AHEAD, COMPLETION, READ_AHEAD
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,7 @@ class Engine:
         """Begins a completion, of so many candidates. Its `result` fails with EngineError if the engine cannot do it.
 
         While the model is being loaded the job waits for it. Who is `patient` has the full prompt read, however long
-        that takes. What is made `ahead` of a request is patient too, and is cancelled by the next request for
-        anything.
+        that takes. What is made `ahead` of a request is cancelled by the next request for anything.
         """
         job = Generation(next(self._ids), asyncio.get_running_loop().create_future())
         # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
@@ -119,12 +118,12 @@ class Engine:
         self._send(
             kind="complete",
             id=job.id,
-            priority=BACKGROUND if ahead else COMPLETION,
+            priority=AHEAD if ahead else COMPLETION,
             document=document,
             context=to_json(context),
             sampling=to_json(sampling),
             show_prompt=show_prompt,
-            patient=patient or ahead,
+            patient=patient,
             candidates=candidates,
         )
         return job
@@ -134,6 +133,11 @@ class Engine:
         if self._jobs.pop(job.id, None) is not None:
             self._send(kind="cancel", id=job.id)
         job.result.cancel()
+
+    def stop_reading_ahead(self) -> None:
+        """What the engine reads by itself for the place of the last request is not wanted any more."""
+        if self.state.phase == "ready":
+            self._send(kind="cancel", id=READ_AHEAD)
 
     async def close(self) -> None:
         """Ends the process, killing it if it does not end by itself."""

@@ -37,6 +37,7 @@ class ModelWriter:
         self.sessions = Sessions(model)
         self._session: Session | None = None
         self._speculation = Speculation()
+        self.sessions.measured = self._speculation.measured
         self._controls = frozenset(model.vocab.controls().values())
 
     @property
@@ -90,8 +91,7 @@ class ModelWriter:
             if room < 1:
                 return
             drafted = self._draft(session, token, room - 1) if sampling.temperature <= 0 and not pending else ()
-            milliseconds = self.sessions.extend(session, [token, *drafted], len(drafted) + 1)
-            self._speculation.measured(len(drafted) + 1, milliseconds)
+            self.sessions.extend(session, [token, *drafted], len(drafted) + 1)
             logits = self.model.logits(len(drafted) + 1)
 
     def decode_together(self, sampling: Sampling, pending: bytes, wanted: Set[int]) -> Iterator[tuple[int, Token]]:

@@ -8,16 +8,18 @@ and from how often such drafts came true. Knows neither a model nor text.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-LONGEST_DRAFT = 8
+LONGEST_DRAFT = 7  # with the token before it a step of eight, which kernels do in one go
 LONGEST_MATCH, SHORTEST_MATCH = 4, 2  # tokens
 MEMORY = 32  # drafted tokens over which the share that came true is a running mean
 FIRST_GUESS = 0.5
+UNKNOWN_STEP = 3  # a step of several tokens is taken to cost so many of one, until any was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ def look_up(tokens: Sequence[int], most: int, barred: Collection[int] = ()) -> D
         if len(found):
             first = int(found[-1]) + length
             drafted: list[int] = []
-            for token in held[first : first + most].tolist():
+            # What overlaps the end goes on with itself: a repeated text is drafted as far as one likes.
+            for token in itertools.islice(itertools.cycle(held[first:].tolist()), most):
                 if token in barred:
                     break
                 drafted.append(token)
@@ -59,16 +62,26 @@ class Speculation:
     def length(self, matched: int, per_token: float) -> int:
         """How many drafted tokens give the most tokens per millisecond; 0 where a draft does not pay.
 
-        `per_token` is what a token more costs where that was not measured, in milliseconds.
+        `per_token` is what a token more costs in a long prompt, in milliseconds.
         """
         share = min(self.came_true.get(matched, FIRST_GUESS), 0.98)
-        alone = self.milliseconds.get(1, per_token)
 
         def rate(drafted: int) -> float:
-            takes = self.milliseconds.get(drafted + 1, alone + drafted * per_token)
-            return (1 - share ** (drafted + 1)) / (1 - share) / max(takes, 1e-6)
+            return (1 - share ** (drafted + 1)) / (1 - share) / max(self._takes(drafted + 1, per_token), 1e-6)
 
         return max(range(LONGEST_DRAFT + 1), key=rate)
+
+    def _takes(self, tokens: int, per_token: float) -> float:
+        """Milliseconds of a step. Where that was not measured, at least those of a smaller one.
+
+        On a CPU two tokens may take twice the time of one, and eight hardly more than four: kernels have their sizes.
+        """
+        if tokens in self.milliseconds:
+            return self.milliseconds[tokens]
+        smaller = max((each for each in self.milliseconds if each < tokens), default=0)
+        if smaller == 1:
+            return self.milliseconds[1] * min(tokens, UNKNOWN_STEP)
+        return self.milliseconds.get(smaller, 0.0) + (tokens - smaller) * per_token
 
     def expect(self, draft: Draft | None, place: int) -> None:
         """The draft of what comes behind `place` tokens of the sequence and one more."""
@@ -89,6 +102,9 @@ class Speculation:
                 return
 
     def measured(self, tokens: int, milliseconds: float) -> None:
+        """What a step took. Only those of which a draft could be are of use."""
+        if tokens > LONGEST_DRAFT + 1:
+            return
         before = self.milliseconds.get(tokens, milliseconds)
         # As at most so much longer: one step may span hours in which the machine slept.
         self.milliseconds[tokens] = before + 0.2 * (min(milliseconds, 4 * before) - before)

@@ -1,8 +1,9 @@
 """Which job the model works on. Two threads meet here: one reads the pipe, one computes. Knows no tokens.
 
-The classes of jobs, the most urgent first, are `COMPLETION`, `CHAT` and `BACKGROUND`. A job that comes while a less
-urgent one runs stops its computing through the same flag as a cancel does; what becomes of the stopped one is up to
-whoever runs it: `preempted` tells the two apart, and `more_urgent` and `resume` let it wait and go on.
+The classes of jobs, the most urgent first, are `COMPLETION`, `CHAT`, `AHEAD` (a suggestion before it is asked for) and
+`BACKGROUND`. A job that comes while a less urgent one runs stops its computing through the same flag as a cancel does;
+what becomes of the stopped one is up to whoever runs it: `preempted` tells the two apart, and `more_urgent` and
+`resume` let it wait and go on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-COMPLETION, CHAT, BACKGROUND = 0, 5, 9
+COMPLETION, CHAT, AHEAD, BACKGROUND = 0, 5, 7, 9
+READ_AHEAD = -1  # the id of the engine's own job of reading a prompt before it is needed: nobody is told of it
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,10 +99,10 @@ class Scheduler:
                 return False
             return bool(self._drop(lambda job: job.id == id))
 
-    def drop(self, priority: int) -> list[Job]:
-        """Takes out the jobs of a class that have not begun."""
+    def drop(self, *priorities: int) -> list[Job]:
+        """Takes out the jobs of some classes that have not begun."""
         with self._changed:
-            return self._drop(lambda job: job.priority == priority)
+            return self._drop(lambda job: job.priority in priorities)
 
     def _drop(self, which: Callable[[Job], bool]) -> list[Job]:
         dropped = [job for job in self._waiting if which(job)]

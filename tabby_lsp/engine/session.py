@@ -36,13 +36,17 @@ class Session:
 
 
 class Sessions:
-    """`yielded` is called when computing was stopped; it says whether that was only for a while: then it goes on."""
+    """`yielded` is called when computing was stopped; it says whether that was only for a while: then it goes on.
+
+    `measured` is told of every step its number of tokens and its milliseconds.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._sessions = [Session(sequence) for sequence in range(model.sequences)]  # least recently used first
         self.yielded: Callable[[], bool] = lambda: False
-        self._interrupted = False  # the last prompt was not read to its end
+        self.measured: Callable[[int, float], None] = lambda tokens, milliseconds: None
+        self._interrupted = False  # the last prompt that somebody waited for was not read to its end
 
     def unread(self, prompt: Sequence[int]) -> int:
         """How many tokens of a prompt would have to be computed."""
@@ -76,20 +80,21 @@ class Sessions:
         self.keep(session, min(shared, len(prompt) - 1))
         session.prompt, session.logits = tuple(prompt), None
         reused = len(session.tokens)
-        careful, self._interrupted = patient or self._interrupted, True
+        careful = patient or self._interrupted
+        self._interrupted |= not patient
         begin = time.perf_counter()
         while len(session.tokens) < len(prompt):
             place = len(session.tokens)
             undisturbed = (time.perf_counter() - begin) * 1000
             step = self._model.batch_within(undisturbed / 2) if careful else self._model.batch_size
             self.extend(session, prompt[place : place + step])
-        self._interrupted = False
+        self._interrupted &= patient
         session.logits = self._model.logits().copy()
         return session, Prefilled(len(prompt) - reused, reused)
 
-    def extend(self, session: Session, tokens: Sequence[int], outputs: int = 1) -> float:
-        """Evaluates more tokens at the end of a sequence, in milliseconds. The logits of the last `outputs` of them
-        can then be read. Raises Cancelled, the session then being in order.
+    def extend(self, session: Session, tokens: Sequence[int], outputs: int = 1) -> None:
+        """Evaluates more tokens at the end of a sequence. The logits of the last `outputs` of them can then be read.
+        Raises Cancelled, the session then being in order.
         """
         place = len(session.tokens)
         while True:
@@ -102,7 +107,8 @@ class Sessions:
                     raise
             else:
                 session.tokens.extend(tokens)
-                return milliseconds
+                self.measured(len(tokens), milliseconds)
+                return
 
     def keep(self, session: Session, length: int) -> None:
         """Drops what the sequence holds behind `length` tokens; all of it where the memory cannot do that."""

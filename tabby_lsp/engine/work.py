@@ -6,6 +6,7 @@ Owns the budgets of prompts and what waits for what. Knows neither the pipe's by
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +18,21 @@ from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Samplin
 from tabby_lsp.engine.decode import ModelWriter
 from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.model import Cancelled, Model
-from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, COMPLETION, Job, Scheduler
+from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, READ_AHEAD, Job, Scheduler
 
 log = logging.getLogger("tabby_lsp.engine")
 
 # A prompt that has to be read anew, as after a jump, is only as long as is read in this time; a longer one is then
 # read ahead, unless the user has typed on: then whatever is left of it is soon little enough.
 QUICK_SECONDS, SMALLEST_QUICK = 1.0, 256
-# The full prompt, which nobody waits for.
+# The full prompt, which nobody waits for. On the way to it there is one of so many times the quick one's size.
 FULL_SECONDS, SMALLEST_PROMPT = 12.0, 512
+GROWTH = 4
+# What is read in this time is not worth a smaller prompt.
+SOON_SECONDS = 0.1
+# A suggestion of several lines is shown as far as it has got after this time. What follows is worked out ahead.
+WRITE_SECONDS = 0.5
 PROMPT_STEP = 256  # budgets are rounded to this, so that two starts of the same machine agree more often
-READ_AHEAD = -1  # the id of the engine's own jobs: nobody is told of them
 
 
 def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInfo:
@@ -60,6 +65,11 @@ def quick_budget(rate: float, before: int = 0) -> int:
     if before and 0.7 * before <= fitting < 3 * before:
         return before
     return max(SMALLEST_QUICK, 1 << max(0, int(fitting).bit_length() - 1))
+
+
+def prompt_sizes(full: int, quick: int) -> tuple[int, ...]:
+    """The sizes that a prompt grows through as it is read ahead, the largest first."""
+    return tuple(sorted({full, *(size for size in (quick, GROWTH * quick) if size < full)}, reverse=True))
 
 
 class Worker:
@@ -96,6 +106,8 @@ class Worker:
                 return
             answer = self._write(job) if job.message["kind"] == "write" else self._complete(job, waited)
         except Cancelled:
+            if job.id == READ_AHEAD and self._scheduler.preempted:
+                self._scheduler.put(job.id, job.priority, job.message)  # a request drops it, what is shorter does not
             answer = {"kind": "cancelled"}
         except (ModelError, TypeError, ValueError) as error:
             log.exception("job %s", job.id)
@@ -106,7 +118,7 @@ class Worker:
     def _run_more_urgent(self) -> bool:
         """Computing was stopped. If that was for a more urgent job: does it, and says that this one goes on.
 
-        What is read ahead does not go on: what it was read for may be gone, and what was read of it is kept.
+        What is done ahead begins again, if it is still wanted: what was read of it is kept.
         """
         job = self._job
         assert job is not None
@@ -121,14 +133,21 @@ class Worker:
     def _complete(self, job: Job, waited: float) -> dict[str, Any]:
         message = job.message
         sampling = from_json(Sampling, message["sampling"])
-        if job.priority != BACKGROUND:  # what was begun for a place that has been left
-            for dropped in self._scheduler.drop(BACKGROUND):
+        if job.priority == COMPLETION:  # what was begun for a place that has been left
+            for dropped in self._scheduler.drop(AHEAD, BACKGROUND):
                 if dropped.id != READ_AHEAD:
                     self._send(kind="cancelled", id=dropped.id)
         # The prompt and its answer share the context; a request for very many tokens must leave room for text.
         longest = max(self.info.context_size // 2, self.info.context_size - sampling.max_tokens)
         full = min(self.info.max_prompt_tokens, longest)
-        self._quick = quick_budget(self._writer.model.prefill_rate, self._quick)
+        rate = self._writer.model.prefill_rate
+        self._quick = quick_budget(rate, self._quick)
+        candidates = message.get("candidates", 1)
+        budget = Budget(
+            (full,) if message.get("patient") else prompt_sizes(full, self._quick),
+            int(rate * SOON_SECONDS),
+            WRITE_SECONDS if job.priority == COMPLETION and candidates == 1 else math.inf,
+        )
         completion = complete(
             self._writer,
             self._layout,
@@ -136,13 +155,13 @@ class Worker:
             from_json(CompletionContext, message["context"]),
             sampling,
             self._settings.stop_words,
-            Budget(full, full if message.get("patient") else min(full, self._quick)),
+            budget,
             lambda text: self._send(kind="piece", id=job.id, text=text),
             self.info.name,
             bool(message.get("show_prompt")),
             self._earlier,
-            self._read_ahead,
-            message.get("candidates", 1),
+            self._read_ahead if job.priority == COMPLETION else lambda prompt: None,
+            candidates,
         )
         answer = to_json(completion)
         answer["timing"]["queue"] = round(waited, 3)

@@ -255,6 +255,9 @@ class Suggestions:
         self._supersede(document)
         self._settle(document)
         self._forget(document)
+        if self._next_at is not None and self._next_at[0] == document:
+            self._drop_next()
+        self._engine.stop_reading_ahead()
 
     def forget_all(self) -> None:
         """Other settings apply: nothing of what is known or running is an answer any more."""

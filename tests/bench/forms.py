@@ -61,7 +61,7 @@ def first_line(
 ) -> str:
     earlier = {("", BUDGET): before} if before else {}
     done = complete(
-        writer, layout, "", context, Sampling(tokens), (), Budget(BUDGET, BUDGET), lambda text: None, earlier=earlier
+        writer, layout, "", context, Sampling(tokens), (), Budget((BUDGET,)), lambda text: None, earlier=earlier
     )
     return done.candidates[0].text.split("\n")[0].rstrip()
 

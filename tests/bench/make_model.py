@@ -23,10 +23,11 @@ if __name__ == "__main__":
     parser.add_argument("path", type=Path)
     parser.add_argument("--pad", action="store_true", help="the starter at this shape's cost, not random weights")
     parser.add_argument("--from", dest="source", type=Path, default=starter.MODEL, help="what to pad (the starter)")
+    parser.add_argument("--context", type=int, default=0, help="of a padded model, in tokens (what is padded has)")
     options = parser.parse_args()
     try:
         if options.pad:
-            write_padded(options.source, SHAPES[options.shape], options.path)
+            write_padded(options.source, SHAPES[options.shape], options.path, options.context)
         else:
             write_random(SHAPES[options.shape], options.path)
     except ShapeError as error:

@@ -213,13 +213,15 @@ class Padder:
         return values
 
 
-def write_padded(source_path: Path, shape: Shape, path: Path) -> None:
-    """The source's text at the shape's cost. Its own context length and all other keys stay. Raises ShapeError."""
+def write_padded(source_path: Path, shape: Shape, path: Path, context: int = 0) -> None:
+    """The source's text at the shape's cost. All other keys stay, the context's length too unless one is given: a
+    server refuses longer prompts, and writes nonsense behind what the source was trained on. Raises ShapeError.
+    """
     source = gguf.GGUFReader(source_path)
     padder = Padder(source, shape)
     old = padder.padding.old
     writer = gguf.GGUFWriter(path, old.architecture)
-    add_shape(writer, dataclasses.replace(shape, context=old.context))
+    add_shape(writer, dataclasses.replace(shape, context=context or old.context))
     epsilon = f"{old.architecture}.attention.layer_norm_rms_epsilon"
     writer.add_layer_norm_rms_eps(float(source.fields[epsilon].contents()) * old.width / shape.width)
     writer.add_vocab_size(shape.vocabulary)
