@@ -26,13 +26,17 @@ class Vocab:
         self.bos: int | None = bos if bos >= 0 else None
         self._piece_buffer = ctypes.create_string_buffer(1024)
         self._by_text = {self._text(token): token for token in range(self.size)}
-        self._sorted: tuple[list[bytes], npt.NDArray[np.int64]] | None = None  # built when first needed
+        self._controls = self._find_controls()
+        self._sorted = self._sort()  # now, not at the first key: a fifth of a second for 150,000 tokens
 
     def token(self, text: str) -> int | None:
         return self._by_text.get(text)
 
     def controls(self) -> dict[str, int]:
         """Control tokens, and "user defined" ones that look like them. The others of these are runs of blanks."""
+        return self._controls
+
+    def _find_controls(self) -> dict[str, int]:
         found = {}
         for text, token in self._by_text.items():
             attributes = llama_cpp.llama_vocab_get_attr(self._handle, token)
@@ -72,7 +76,7 @@ class Vocab:
 
         No control token is among them.
         """
-        pieces, tokens = self._sorted or self._sort()
+        pieces, tokens = self._sorted
         # Sorted by bytes: what begins with the text is one run, and each of its own beginnings is another.
         last = text + b"\xff" * 256
         runs = [(bisect.bisect_left(pieces, text), bisect.bisect_right(pieces, last))]
@@ -85,5 +89,4 @@ class Vocab:
         controls = frozenset(self.controls().values())
         plain = (token for token in range(self.size) if pieces[token] and token not in controls)
         order = sorted(plain, key=pieces.__getitem__)
-        self._sorted = [pieces[token] for token in order], np.array(order, dtype=np.int64)
-        return self._sorted
+        return [pieces[token] for token in order], np.array(order, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Types through recorded edits of real files, and measures what a user waits for: this server beside its peers.
 
     python tests/bench/make_model.py qwen2.5-coder-0.5b random.gguf
-    python tests/bench/make_model.py qwen2.5-coder-0.5b padded.gguf --pad --context 4096
+    python tests/bench/make_model.py qwen2.5-coder-0.5b padded.gguf --pad --context 8192
     python tests/bench/llama_server.py build                                 prints where llama-server is
     python tests/bench/replay.py --model random.gguf --mode mechanism --llama-server …/llama-server
     python tests/bench/replay.py --model padded.gguf --mode end-to-end --llama-server …/llama-server
