@@ -45,4 +45,5 @@ class Pace:
         if len(self._gaps) < FEWEST or len(self._waits) < FEWEST:
             return 0.0
         gap = statistics.median(self._gaps)
-        return MOST_GAPS * gap if statistics.median(self._waits) > SLOW * gap else 0.0
+        # The fastest one tells what the machine can do: others had a prompt to read after a jump.
+        return MOST_GAPS * gap if min(self._waits) > SLOW * gap else 0.0
