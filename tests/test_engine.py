@@ -61,7 +61,6 @@ def clear(writer: ModelWriter) -> None:
     """Leaves nothing in the KV cache."""
     for session in writer.sessions._sessions:
         writer.sessions.keep(session, 0)
-        session.prompt = ()
 
 
 def write(writer: ModelWriter, prompt: list[int], count: int = 24) -> list[Token]:
@@ -100,6 +99,17 @@ def test_a_prompt_is_read_from_where_it_differs(writer: ModelWriter) -> None:
     changed = writer.prefill([*tokens[:200], 7, *tokens[201:]])
     assert (changed.evaluated, changed.reused) == (100, 200)
     assert writer.unread([*tokens[:200], 7, 8]) == 1 and writer.unread(tokens[:100]) == 0
+
+
+def test_a_prompt_needs_nothing_read_again_when_what_may_follow_it_was_read(writer: ModelWriter) -> None:
+    """As happens when the suggestion after the one that is shown is worked out, and another one is typed."""
+    prompt = writer.vocabulary.tokenize(TEXT)[:200]
+    fresh = ids(write(writer, prompt))
+    writer.prefill([*prompt, 5, 6, 7])
+    assert writer.prefill(prompt).evaluated == 0
+    assert ids(list(writer.decode(Sampling(24)))) == fresh
+    writer.prefill([*prompt[:150], 9])
+    assert writer.prefill(prompt).evaluated == 50, "what it held behind that is gone, and so is what was known of it"
 
 
 def test_what_was_written_is_reused_when_it_is_accepted(writer: ModelWriter) -> None:

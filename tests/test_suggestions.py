@@ -224,7 +224,7 @@ def test_there_is_no_wait_but_on_slow_machines() -> None:
         pace.answered(answer)
 
     assert pace.delay() == 0, "nothing is known yet"
-    for _ in range(4):
+    for _ in range(8):
         type_for(5, 0.15, 0.3)
         now += 3  # a pause is no gap of a burst
     assert pace.delay() == 0

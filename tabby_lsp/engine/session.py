@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tabby_lsp.completion.pipeline import Prefilled
 from tabby_lsp.engine.model import Cancelled, Model
 
+MOST_KNOWN = 4  # logits that a session keeps, of four bytes for each token of the vocabulary
 BLOCK = 128  # tokens that are compared at once, which Python does many times faster than one by one
 
 
@@ -24,14 +25,15 @@ BLOCK = 128  # tokens that are compared at once, which Python does many times fa
 class Session:
     """A sequence of the KV cache and the tokens it holds, which are known to the last one at all times.
 
-    The logits after the prompt last read are kept: while one types within a word the prompt stays the same (see
-    `completion.prompt`), and nothing needs to be computed to write again. A pinned one is not taken for other texts.
+    `logits` are those after the prompt last read. `known` are those after so many of its tokens, where a prompt ended:
+    while one types within a word the prompt stays the same (see `completion.prompt`), and nothing needs to be computed
+    to write again, also if what follows was written in between. A pinned one is not taken for other texts.
     """
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
-    prompt: tuple[int, ...] = ()
     logits: npt.NDArray[np.float32] | None = None
+    known: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
     pinned: bool = False
 
 
@@ -72,13 +74,14 @@ class Sessions:
         session = self.take(prompt)
         session.pinned = pinned
         shared = common_prefix(session.tokens, prompt)
-        if shared == len(prompt) and session.prompt == tuple(prompt):
+        session.logits = session.known.get(shared) if shared == len(prompt) else None
+        if session.logits is not None:
             self.keep(session, shared)
             if len(session.tokens) == shared:
                 return session, Prefilled(0, shared)
         # The last token is evaluated even if the cache holds it: its logits are what decoding begins with.
         self.keep(session, min(shared, len(prompt) - 1))
-        session.prompt, session.logits = tuple(prompt), None
+        session.logits = None
         reused = len(session.tokens)
         careful = patient or self._interrupted
         self._interrupted |= not patient
@@ -89,7 +92,9 @@ class Sessions:
             step = self._model.batch_within(undisturbed / 2) if careful else self._model.batch_size
             self.extend(session, prompt[place : place + step])
         self._interrupted &= patient
-        session.logits = self._model.logits().copy()
+        session.logits = session.known[len(prompt)] = self._model.logits().copy()
+        while len(session.known) > MOST_KNOWN:
+            del session.known[next(iter(session.known))]
         return session, Prefilled(len(prompt) - reused, reused)
 
     def extend(self, session: Session, tokens: Sequence[int], outputs: int = 1) -> None:
@@ -116,6 +121,7 @@ class Sessions:
             return
         kept = self._model.truncate(session.sequence, length)
         del session.tokens[length if kept else 0 :]
+        session.known = {end: logits for end, logits in session.known.items() if end <= len(session.tokens)}
 
     def branch(self, session: Session, count: int) -> list[Session]:
         """At most so many others, which now hold what a session does, to go on from it in other ways.
@@ -127,7 +133,7 @@ class Sessions:
         for each in others:
             self._model.truncate(each.sequence, 0)
             self._model.share(session.sequence, each.sequence)
-            each.tokens, each.prompt, each.logits = list(session.tokens), (), None
+            each.tokens, each.logits, each.known = list(session.tokens), None, {}
         return others
 
     def extend_together(self, sessions: Sequence[Session], tokens: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 AUTOMATIC = -1
-REMEMBERED, FEWEST = 16, 4  # times that are looked at, and that are needed
+REMEMBERED, FEWEST = 16, 8  # times that are looked at, and that are needed
 LONGEST_GAP = 0.6  # seconds between two keys of one burst
 SLOW = 6.0  # suggestions that take so many gaps are worth waiting for
 MOST_GAPS = 1.5  # the wait, so that most keys of a burst fall into it
