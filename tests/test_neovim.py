@@ -33,6 +33,9 @@ LINES = (
     "def read(path):\n    with open(path) as file:|\n",
     "def maximum(values):\n    |\n",
     "import os\n|\n",
+    "def maximum(values):\n    for |\n",
+    "def each(self, items):\n    for |\n",
+    "import os\n\n\ndef read(path):\n    with open(path|\n",
 )
 CLOSED = (
     "def show(value):\n    print(|)\n",
