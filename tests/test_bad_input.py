@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import time
 from typing import Any
 
 import pytest
-from editor import URI, Editor, Json, Refused, position
+from editor import INVOKED, URI, Editor, Json, Refused, position
 from test_server import end_of, something
+
+from tabby_lsp import machine
 
 
 def works(editor: Editor) -> None:
@@ -247,6 +253,88 @@ def test_a_storm_of_requests_and_cancels() -> None:
             except Refused as refused:
                 codes.add(refused.code)
         assert codes <= {-32800}
+        works(editor)
+
+
+def test_a_thousand_superseded_requests_leave_nothing_behind() -> None:
+    """Each key asks and takes the answer to the one before; the next answer is as it would have been without them."""
+    with Editor() as editor:
+        editor.start()
+        head = "import os\n\n\ndef read(path, mode):\n" + "    path = os.path.join(path, mode)\n" * 40
+        editor.open(head + "    \n")
+        place = (head.count("\n"), 4)
+        first = editor.inline(place)
+        before = resident(editor)
+        ids = []
+        for number in range(1000):
+            column = 4 + number % 20
+            if number % 20 == 0 and number:
+                editor.change(2 * number, (place[0], 4), "", end=(place[0], 24))
+            editor.change(2 * number + 1, (place[0], column), "return_path_as_it_is"[number % 20])
+            ids.append(editor.ask_inline((place[0], column + 1)))
+            time.sleep(0.003)
+        answers = [editor.answer(id) for id in ids]
+        assert any(each is None for each in answers), "superseded"
+        editor.change(3000, (place[0], 4), "", end=(place[0], 24))
+        assert editor.inline(place) == first
+        editor.change(3001, place, "x")
+        editor.inline((place[0], 5))
+        assert editor.request("tabby/status", {})["lastCompletion"]["evaluated"] < 16, "the prompt is still known"
+        assert resident(editor) < before + 60 * 2**20, "nothing is kept of what nobody saw"
+        works(editor)
+
+
+def resident(editor: Editor) -> int:
+    sizes = (machine.resident_memory(pid) for pid in (editor.process.pid, editor.engine_pid()))
+    return sum(size or 0 for size in sizes)
+
+
+def test_a_storm_while_the_engine_restarts() -> None:
+    with Editor() as editor:
+        editor.start()
+        editor.open("import os\n" * 100 + "x = ")
+        ids, restarts = [], []
+        for number in range(200):
+            if number == 20:
+                os.kill(editor.engine_pid(), signal.SIGKILL)
+            if number in (60, 61, 120):
+                restarts.append(editor.ask("workspace/executeCommand", {"command": "tabby.restart", "arguments": []}))
+            ids.append(editor.ask_inline((100, number % 5)))
+            editor.notify("$/cancelRequest", {"id": ids[-1 - number % 2]})
+            time.sleep(0.005)
+        for id in [*ids, *restarts]:
+            with contextlib.suppress(Refused):
+                editor.answer(id)
+        works(editor)
+
+
+def test_a_context_that_is_smaller_than_a_line() -> None:
+    with Editor("--set", "model.completion.local.context_size=128") as editor:
+        editor.start()
+        line = "value = " + " + ".join(f"first_{i}" for i in range(600))
+        editor.open(f"{line}\n{line}\n")
+        for column in (0, 5, 2000, len(line)):
+            editor.inline((0, column))
+            editor.inline((1, column), kind=INVOKED)
+        works(editor)
+
+
+@pytest.mark.parametrize("which", ["engine", "server"])
+def test_a_machine_that_sleeps_in_the_middle_of_a_suggestion(which: str) -> None:
+    """Stopped and continued, as far as a program can tell: its answer comes late, and the next one as always."""
+    with Editor() as editor:
+        editor.start()
+        editor.open("import os\n" * 300 + "def f(path):\n    return ")
+        pid = editor.engine_pid() if which == "engine" else editor.process.pid
+        id = editor.ask_inline((301, 11))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            later = editor.ask_inline((301, 11))
+            time.sleep(1.0)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert editor.answer(id) is None, "superseded"
+        editor.answer(later)
         works(editor)
 
 

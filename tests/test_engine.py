@@ -714,6 +714,30 @@ def test_drafts_are_as_long_as_they_pay() -> None:
     assert middling.length(3, 4.0) == LONGEST_DRAFT
 
 
+def test_hours_of_sleep_in_a_step_hardly_count(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop that was closed while it computed is not a slow machine afterwards."""
+    hour = 3_600_000.0
+    speculation = Speculation(milliseconds={1: 20.0, 4: 40.0})
+    speculation.measured(1, hour)
+    assert speculation.milliseconds[1] < 40
+    threads = Threads((4, 2, 1))
+    for _ in range(20):
+        threads.measured(4, 20.0, 1.0, 0.0)
+    threads.measured(4, hour, 1.0, hour / 1000)
+    assert threads.count(hour / 1000) == 4 and threads.usual[4] < 21
+    model = writer.model
+    rate = model.prefill_rate
+    decode = model._decode
+    monkeypatch.setattr(model, "_decode", lambda tokens: decode(tokens) and hour)
+    writer.prefill(writer.vocabulary.tokenize(TEXT)[: model.batch_size])
+    assert model.prefill_rate > rate / 3
+    monkeypatch.setattr(model, "_decode", decode)
+    for _ in range(6):
+        clear(writer)
+        writer.prefill(writer.vocabulary.tokenize(TEXT)[:300])
+    assert model.prefill_rate > rate / 3
+
+
 PENDING_TEXTS = {
     "a word": "import os\n\n\ndef read(path):\n    with open(path) as file:\n        ret",
     "a long name": "class Parser:\n    def next_token(self):\n        self.current_tok",

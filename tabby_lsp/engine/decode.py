@@ -162,7 +162,7 @@ class ModelWriter:
     def _draft(self, session: Session, token: int, most: int) -> tuple[int, ...]:
         """What is worth evaluating with the next token in the hope that it comes next."""
         self._speculation.learn(session.tokens, token)
-        if not self.speculates:
+        if not self.speculates or not self.model.rolls_back:  # what does not come true has to be dropped
             return ()
         draft = look_up([*session.tokens, token], LONGEST_DRAFT, self._controls)
         self._speculation.expect(draft, len(session.tokens))

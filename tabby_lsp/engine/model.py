@@ -104,7 +104,8 @@ class Model:
         self._watch = Watch(self._give_up)
         self._watch_flag()
         self._milliseconds_per_token = 1.0
-        self._rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
+        self.yields = False  # leaves a core to others: nobody waits for what is computed now
+        self.rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
         self._warm_up()
 
     def metadata(self, key: str) -> str:
@@ -182,7 +183,7 @@ class Model:
             begin = time.perf_counter()
             self.evaluate([start] * count, 0, 0)
             self._milliseconds_per_token = (time.perf_counter() - begin) * 1000 / count
-            self._rolls_back = bool(llama_cpp.llama_memory_seq_rm(self._memory, 0, count // 2, -1))
+            self.rolls_back = bool(llama_cpp.llama_memory_seq_rm(self._memory, 0, count // 2, -1))
             self.truncate(0, 0)
 
     # --- the flag
@@ -287,10 +288,12 @@ class Model:
         units = 1.0 if tokens == 1 else float(tokens) if tokens >= SMALLEST_TIMED else 0.0
         start = time.perf_counter()
         count = work.count(start)
+        if self.yields and self.gpu_layers == 0:
+            count = min(count, work.second)
         if count != self.threads:
             self.threads = count
             llama_cpp.llama_set_n_threads(self._context, count, count)
-        limit = work.limit(count, units) if units and self._rolls_back else None
+        limit = work.limit(count, units) if units and self.rolls_back else None
         if limit is not None:
             self._watch.begin(limit)
         result = llama_cpp.llama_decode(self._context, self._batch)

@@ -34,6 +34,11 @@ class Threads:
     _tried: float = -math.inf  # when more threads were last given up, in seconds
     _slow: int = 0  # steps in a row
 
+    @property
+    def second(self) -> int:
+        """The number that leaves something to others, also where all of them would go well."""
+        return self.counts[min(1, len(self.counts) - 1)]
+
     def count(self, now: float) -> int:
         """How many threads to use now."""
         if self._level and now - self._tried >= RETRY_SECONDS:

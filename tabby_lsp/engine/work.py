@@ -31,7 +31,7 @@ GROWTH = 4
 # What is read in this time is not worth a smaller prompt.
 SOON_SECONDS = 0.1
 # A suggestion of several lines is shown as far as it has got after this time. What follows is worked out ahead.
-WRITE_SECONDS = 0.5
+WRITE_SECONDS = 0.3
 PROMPT_STEP = 256  # budgets are rounded to this, so that two starts of the same machine agree more often
 
 
@@ -98,7 +98,7 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         self._job = job
-        self._writer.patient = job.priority != COMPLETION
+        self._set_pace(job)
         waited = (time.perf_counter() - job.message.get("received", time.perf_counter())) * 1000
         try:
             if job.id == READ_AHEAD:
@@ -115,6 +115,10 @@ class Worker:
         if job.id != READ_AHEAD:
             self._send(**answer, id=job.id)
 
+    def _set_pace(self, job: Job) -> None:
+        self._writer.patient = job.priority != COMPLETION
+        self._writer.model.yields = job.priority in (AHEAD, BACKGROUND)
+
     def _run_more_urgent(self) -> bool:
         """Computing was stopped. If that was for a more urgent job: does it, and says that this one goes on.
 
@@ -127,7 +131,7 @@ class Worker:
         while urgent := self._scheduler.more_urgent(job):
             self._do(urgent)
         self._job = job
-        self._writer.patient = True
+        self._set_pace(job)
         return self._scheduler.resume(job)
 
     def _complete(self, job: Job, waited: float) -> dict[str, Any]:
