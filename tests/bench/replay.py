@@ -19,9 +19,10 @@ the pieces of other text that it sends along; `tabby-agent`, 20 + 20 lines for a
 suffix first, `tabby-agent-spm`. With `--layout prefix-first` tabby-lsp asks as the other two do.
 
 A key is timed from the change that it makes in the text to the answer, tokens and all. After an answer the user waits
-for `--pause` before the next key, and for `--rest` before a jump. `--keys` bounds how many keys ask for a suggestion: a
-run that has more asks in some of its lines only; the others are written in one go, and the first key after them is in
-no number but the longest wait. A full run is `--keys 100000`: 2,800 keys for each side.
+for `--pause` before the next key, for `--rest` before a jump, and for `--settle` after the first suggestion at a place:
+then work that is done in idle time is done. `--keys` bounds how many keys ask for a suggestion: a run that has more
+asks in some of its lines only; the others are written in one go, and the first key after them is in no number but the
+longest wait. A full run is `--keys 100000`: 2,800 keys for each side.
 
 Nothing here is asserted anywhere: machines are noisy. Leave the machine alone while it runs. Linux only (/proc).
 """
@@ -73,8 +74,8 @@ SIDES: dict[str, Callable[[Setting], Side]] = {
 }
 
 
-def play(side: Side, script: Script, pause: float, rest: float) -> list[Key]:
-    """Does what the script says and asks where it says."""
+def play(side: Side, script: Script, pause: float, rest: float, settle: float = 0.0) -> list[Key]:
+    """Does what the script says and asks where it says. The user reads the first suggestion at a place for `settle`."""
     desk = Desk()
     keys: list[Key] = []
     started = time.perf_counter()
@@ -88,6 +89,8 @@ def play(side: Side, script: Script, pause: float, rest: float) -> list[Key]:
             buffer = desk.buffer
             answer = side.ask(buffer, started)
             keys.append(Key(script.name, step.run, step.after, step.wanted, buffer.line_suffix, answer))
+            if step.after not in ("key", "resume"):
+                time.sleep(settle)
         else:
             change = desk.carry_out(_elsewhere(step, script.name))
             if isinstance(step, Open):
@@ -150,14 +153,16 @@ def busy_core() -> Iterator[None]:
         process.wait()
 
 
-def measure(name: str, setting: Setting, scripts: Sequence[Script], pause: float, rest: float) -> Measured:
+def measure(
+    name: str, setting: Setting, scripts: Sequence[Script], pause: float, rest: float, settle: float
+) -> Measured:
     keys: list[Key] = []
     with SIDES[name](setting) as side:
         time.sleep(rest)
         before = cpu_seconds(side.process)
         for script in scripts:
             print(f"{name}: {script.name}, {script.asks} keys", file=sys.stderr, flush=True)
-            keys += play(side, script, pause, rest)
+            keys += play(side, script, pause, rest, settle)
         spent = cpu_seconds(side.process) - before
         time.sleep(rest)
         stops = stop_times(side)
@@ -177,6 +182,7 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
         "scripts": options.scripts,
         "pause_ms": options.pause,
         "rest_ms": options.rest,
+        "settle_ms": options.settle,
         "settings": options.set,
         "cores": machine.core_count(),
         "processor": next(names, platform.machine()).strip(),
@@ -223,6 +229,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=16, help="of every answer, in mechanism (default: 16)")
     parser.add_argument("--pause", type=float, default=100, metavar="MS", help="between an answer and the next key")
     parser.add_argument("--rest", type=float, default=1000, metavar="MS", help="before a jump")
+    parser.add_argument("--settle", type=float, default=0, metavar="MS", help="after the first suggestion at a place")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of tabby-lsp")
     parser.add_argument("--busy", action="store_true", help="with another process that keeps a core busy")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -242,7 +249,8 @@ def main() -> None:
     with busy_core() if options.busy else contextlib.nullcontext():
         for name in options.sides or default_sides(options):
             try:
-                measured.append(measure(name, setting, scripts, options.pause / 1000, options.rest / 1000))
+                waits = (each / 1000 for each in (options.pause, options.rest, options.settle))
+                measured.append(measure(name, setting, scripts, *waits))
             except SideError as error:
                 raise SystemExit(str(error)) from None
     results = {each.side: summary(each) for each in measured}
