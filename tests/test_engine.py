@@ -553,9 +553,10 @@ def test_what_is_completed_ahead_gives_way_and_says_so(office: Office) -> None:
 
 
 def test_the_quick_budget_stays_until_the_speed_is_clearly_another() -> None:
-    assert quick_budget(100) == 256 and quick_budget(1000) == 512 and quick_budget(1100) == 1024
-    assert quick_budget(900, 1024) == 1024 and quick_budget(2900, 1024) == 1024
+    assert quick_budget(50) == 128 and quick_budget(1000) == 512 and quick_budget(1100) == 1024
+    assert quick_budget(900, 1024) == 1024 and quick_budget(1900, 1024) == 1024
     assert quick_budget(600, 1024) == 512 and quick_budget(4000, 1024) == 2048
+    assert quick_budget(140, 256) == 128 and quick_budget(260, 128) == 256, "busy for a while"
 
 
 def test_a_long_generation_goes_on_below_completions(office: Office, writer: ModelWriter) -> None:

@@ -24,7 +24,7 @@ log = logging.getLogger("tabby_lsp.engine")
 
 # A prompt that has to be read anew, as after a jump, is only as long as is read in this time; a longer one is then
 # read ahead, unless the user has typed on: then whatever is left of it is soon little enough.
-QUICK_SECONDS, SMALLEST_QUICK = 1.0, 256
+QUICK_SECONDS, SMALLEST_QUICK = 1.0, 128
 # The full prompt, which nobody waits for. On the way to it there is one of so many times the quick one's size.
 FULL_SECONDS, SMALLEST_PROMPT = 12.0, 512
 GROWTH = 4
@@ -62,7 +62,7 @@ def quick_budget(rate: float, before: int = 0) -> int:
     Stays what it was `before` until the rate is clearly another: a window that changes is read anew.
     """
     fitting = rate * QUICK_SECONDS
-    if before and 0.7 * before <= fitting < 3 * before:
+    if before and 0.7 * before <= fitting < 2 * before:
         return before
     return max(SMALLEST_QUICK, 1 << max(0, int(fitting).bit_length() - 1))
 
