@@ -105,6 +105,11 @@ class Completion:
     prompt: str = ""
     pending: str = ""  # the end of the text before the cursor that the prompt left to the model to write again
 
+    @property
+    def choices(self) -> tuple[Alternative, ...]:
+        """All that is worth showing, its own text first."""
+        return (Alternative(self.text, self.replace), *self.alternatives)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
@@ -121,7 +126,6 @@ class EngineSettings:
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
-    ahead: bool = True  # whether the full prompt is read where a quick one has served
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,14 +326,16 @@ def test_a_machine_that_sleeps_in_the_middle_of_a_suggestion(which: str) -> None
         editor.start()
         editor.open("import os\n" * 300 + "def f(path):\n    return ")
         pid = editor.engine_pid() if which == "engine" else editor.process.pid
-        id = editor.ask_inline((301, 11))
+        begun = editor.ask_inline((301, 11))
         os.kill(pid, signal.SIGSTOP)
         try:
+            asleep = editor.ask_inline((301, 4))
             later = editor.ask_inline((301, 11))
             time.sleep(1.0)
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert editor.answer(id) is None, "superseded"
+        editor.answer(begun)
+        assert editor.answer(asleep) is None, "superseded"
         editor.answer(later)
         works(editor)
 

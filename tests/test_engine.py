@@ -375,6 +375,16 @@ def test_threads_are_given_up_when_steps_take_too_long_and_tried_again() -> None
     assert threads.count(2.5) == 8, "within a second or so for each"
 
 
+def test_slow_work_that_leaves_a_core_says_nothing_of_all_cores() -> None:
+    threads = Threads((4, 3, 2, 1))
+    for _ in range(20):
+        threads.measured(4, 20.0, 1.0, 0.0)
+        threads.measured(threads.second, 25.0, 1.0, 0.0)
+    for _ in range(20):
+        threads.measured(threads.second, 60.0, 1.0, 0.0)
+    assert threads.count(0.0) == 4
+
+
 def test_threads_that_are_slow_for_a_while_are_given_up() -> None:
     threads = Threads((2, 1))
     for step in range(10):
@@ -474,8 +484,8 @@ class Office:
         self.scheduler.put(id, priority, message)
 
     def complete(self, id: int, context: CompletionContext, **extra: Any) -> None:
-        sampling = to_json(Sampling(8))
-        self.put(id, COMPLETION, kind="complete", document="a", context=to_json(context), sampling=sampling, **extra)
+        message = {"kind": "complete", "document": "a", "context": to_json(context), "sampling": to_json(Sampling(8))}
+        self.put(id, COMPLETION, **{**message, "reads_ahead": True, **extra})
 
     def until(self, id: int, *kinds: str) -> dict[str, Any]:
         """The next message of a job that is of one of these kinds; the others are passed over."""
@@ -515,6 +525,19 @@ def test_after_a_jump_a_small_prompt_is_read_and_the_full_one_ahead(
     assert typed["evaluated"] < 16 and typed["reused"] > 400, "it was read in the meantime"
     office.complete(3, context_in(TEXT, 2000), patient=True)
     assert office.until(3, "done")["completion"]["evaluated"] > 300, "who is patient gets the full one at once"
+
+
+def test_nothing_is_read_ahead_for_who_does_not_want_it(
+    office: Office, writer: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(writer.model), "prefill_rate", property(lambda self: 300.0))
+    steps = drafts(writer, monkeypatch)
+    office.complete(1, context_in(TEXT, 4000), reads_ahead=False)
+    office.until(1, "done")
+    read = len(steps)
+    office.put(2, BACKGROUND, kind="write", text="x", sampling=to_json(Sampling(1)))  # after what would be read ahead
+    office.until(2, "done")
+    assert len(steps) == read + 1
 
 
 def test_reading_ahead_gives_way_to_the_next_request(

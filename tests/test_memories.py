@@ -6,24 +6,24 @@ depend on what was read before.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import MODEL
+from test_engine import TEXT, Eager, clear, logits
 
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.pipeline import Budget, complete
 from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampling
+from tabby_lsp.engine import decode
 from tabby_lsp.engine.decode import ModelWriter
+from tabby_lsp.engine.draft import Draft
 from tabby_lsp.engine.model import Cancelled, Model
 
 WIDTH, LAYERS, VOCABULARY = 32, 2, 8192
-TEXT = Path(asyncio.__file__).with_name("queues.py").read_text(encoding="utf-8")
 Array = npt.NDArray[np.float32]
 
 
@@ -117,42 +117,34 @@ def writer(model: Model) -> ModelWriter:
     return ModelWriter(model)
 
 
-def fresh(writer: ModelWriter, prompt: list[int]) -> Array:
-    for session in writer.sessions._sessions:
-        writer.sessions.keep(session, 0)
-    return after(writer, prompt)
-
-
-def after(writer: ModelWriter, prompt: list[int]) -> Array:
-    writer.prefill(prompt)
-    assert writer._session is not None and writer._session.logits is not None
-    return writer._session.logits.copy()
-
-
 def test_what_follows_a_prompt_does_not_depend_on_what_was_read_before(writer: ModelWriter) -> None:
     tokens = writer.vocabulary.tokenize(TEXT)[:160]
-    expected = {end: fresh(writer, tokens[:end]) for end in (60, 100, 101, 160)}
+    expected = {}
+    for end in (60, 100, 101, 160):
+        clear(writer)
+        expected[end] = logits(writer, tokens[:end])
     for end in (160, 100, 101, 60, 160, 101):  # back and forth, farther than a window
-        assert np.abs(after(writer, tokens[:end]) - expected[end]).max() < 0.05
+        assert np.abs(logits(writer, tokens[:end]) - expected[end]).max() < 0.05
         list(writer.decode(Sampling(5)))
-    writer.sessions.yielded = lambda: False
     writer.prefill(tokens[:100])
     writer.model.abort()
     with pytest.raises(Cancelled):
         list(writer.decode(Sampling(5)))
     writer.model.allow()
-    assert np.abs(after(writer, tokens[:101]) - expected[101]).max() < 0.05
+    assert np.abs(logits(writer, tokens[:101]) - expected[101]).max() < 0.05
 
 
-def test_drafts_change_nothing(writer: ModelWriter) -> None:
-    prompt = writer.vocabulary.tokenize("x = first[0]\ny = second[1]\n" * 6)
-    writer.prefill(prompt)
-    drafted = [token.id for token in writer.decode(Sampling(40))]
-    for session in writer.sessions._sessions:
-        writer.sessions.keep(session, 0)
+def test_drafts_change_nothing(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even those that never come true: where they cannot be dropped again there are none."""
+    prompt = writer.vocabulary.tokenize(TEXT)[:60]
     writer.speculates = False
     writer.prefill(prompt)
-    assert [token.id for token in writer.decode(Sampling(40))] == drafted
+    plain = [token.id for token in writer.decode(Sampling(20))]
+    clear(writer)
+    monkeypatch.setattr(decode, "look_up", lambda *_: Draft((5, 6, 7), 3))
+    writer.speculates, writer._speculation = True, Eager()
+    writer.prefill(prompt)
+    assert [token.id for token in writer.decode(Sampling(20))] == plain
 
 
 def test_several_texts_begin_with_the_one_alone(writer: ModelWriter) -> None:
@@ -177,6 +169,5 @@ def test_typing_gives_what_a_fresh_start_gives(writer: ModelWriter) -> None:
 
     typed = [ask(end).candidates[0].text for end in range(8)]
     for end, text in enumerate(typed):
-        for session in writer.sessions._sessions:
-            writer.sessions.keep(session, 0)
+        clear(writer)
         assert ask(end).candidates[0].text == text

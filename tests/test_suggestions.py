@@ -35,6 +35,7 @@ class FakeEngine:
         self.ahead: list[tuple[Generation, CompletionContext]] = []
         self.cancelled: list[int] = []
         self.candidates: list[int] = []
+        self.reads_ahead = False  # in the last request
 
     def generate(
         self,
@@ -43,8 +44,10 @@ class FakeEngine:
         sampling: Sampling,
         ahead: bool = False,
         candidates: int = 1,
+        reads_ahead: bool = False,
     ) -> Generation:
         self.candidates.append(candidates)
+        self.reads_ahead = reads_ahead
         job = Generation(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
         if ahead:
             self.ahead.append((job, context))
@@ -172,7 +175,7 @@ async def test_who_wants_to_choose_is_not_answered_with_the_one_that_is_known() 
     several = replace(completion("foo()"), alternatives=(Alternative("bar()", 0), Alternative("far", 0)))
     desk.engine.jobs[-1].result.set_result(several)
     answer = await request
-    assert answer is not None and [each.text for each in answer.alternatives] == ["bar()", "far"]
+    assert answer is not None and [each.text for each in answer.completion.alternatives] == ["bar()", "far"]
     assert await desk.shown(candidates=3) == await desk.shown() == "foo()"
     desk.write("f")
     assert await desk.shown() == "oo()"
@@ -211,6 +214,17 @@ async def test_a_wait_before_the_model_is_asked_ends_with_the_next_key() -> None
     desk.engine.jobs[0].result.set_result(completion("foo"))
     answer = await through
     assert answer is not None and answer.text == "oo"
+
+
+async def test_a_failure_is_not_taken_for_a_fast_answer() -> None:
+    desk = Desk()
+    request = await desk.ask(typing=True)
+    desk.engine.jobs[0].result.set_exception(EngineError("gone"))
+    with pytest.raises(EngineError):
+        await request
+    assert not desk.suggestions.pace._waits
+    await desk.answer("foo()", typing=True)
+    assert len(desk.suggestions.pace._waits) == 1
 
 
 def test_there_is_no_wait_but_on_slow_machines() -> None:
@@ -1085,9 +1099,10 @@ async def test_what_the_engine_drops_or_cannot_do_is_no_answer() -> None:
 async def test_nothing_is_made_ahead_where_that_is_switched_off_or_another_waits() -> None:
     desk = Desk("a|")
     await desk.answer("bcd")
-    assert desk.engine.ahead == []
+    assert desk.engine.ahead == [] and not desk.engine.reads_ahead
     desk.suggestions.ahead = True
     waiting = await desk.ask((0, 0), OTHER)
+    assert desk.engine.reads_ahead
     desk.write("b")
     await desk.shown()
     assert desk.engine.ahead == []

@@ -143,7 +143,7 @@ def _choose(
         unread.append(writer.unread(prompts[-1].tokens))
         if unread[-1] <= budget.soon:
             break
-    chosen = len(prompts) - 1 if unread[-1] <= budget.soon else unread.index(min(unread))
+    chosen = unread.index(min(unread))
     return prompts[chosen], prompts[chosen - 1] if chosen else None
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tabby_lsp.engine.threads import running_mean
+
 LONGEST_DRAFT = 7  # with the token before it a step of eight, which kernels do in one go
 LONGEST_MATCH, SHORTEST_MATCH = 4, 2  # tokens
 MEMORY = 32  # drafted tokens over which the share that came true is a running mean
@@ -106,5 +108,4 @@ class Speculation:
         if tokens > LONGEST_DRAFT + 1:
             return
         before = self.milliseconds.get(tokens, milliseconds)
-        # As at most so much longer: one step may span hours in which the machine slept.
-        self.milliseconds[tokens] = before + 0.2 * (min(milliseconds, 4 * before) - before)
+        self.milliseconds[tokens] = running_mean(before, milliseconds, 0.2)

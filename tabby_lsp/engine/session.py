@@ -74,24 +74,27 @@ class Sessions:
         session = self.take(prompt)
         session.pinned = pinned
         shared = common_prefix(session.tokens, prompt)
-        session.logits = session.known.get(shared) if shared == len(prompt) else None
-        if session.logits is not None:
+        known = session.known.get(shared) if shared == len(prompt) else None
+        if known is not None:
             self.keep(session, shared)
             if len(session.tokens) == shared:
+                session.logits = known
                 return session, Prefilled(0, shared)
         # The last token is evaluated even if the cache holds it: its logits are what decoding begins with.
         self.keep(session, min(shared, len(prompt) - 1))
         session.logits = None
         reused = len(session.tokens)
         careful = patient or self._interrupted
-        self._interrupted |= not patient
+        if not patient:
+            self._interrupted = True
         begin = time.perf_counter()
         while len(session.tokens) < len(prompt):
             place = len(session.tokens)
             undisturbed = (time.perf_counter() - begin) * 1000
             step = self._model.batch_within(undisturbed / 2) if careful else self._model.batch_size
             self.extend(session, prompt[place : place + step])
-        self._interrupted &= patient
+        if not patient:
+            self._interrupted = False
         session.logits = session.known[len(prompt)] = self._model.logits().copy()
         while len(session.known) > MOST_KNOWN:
             del session.known[next(iter(session.known))]

@@ -16,7 +16,15 @@ PATIENCE, GRACE_MILLISECONDS = 2.0, 4.0
 # So much slower for a while is slower than one thread fewer would be.
 SLOW, SLOW_STEPS = 1.5, 4
 RETRY_SECONDS = 0.8
+LEAP = 4.0
 FORGETTING = 1.02  # what is usual may become this much slower with every step: prompts grow
+
+
+def running_mean(before: float, measured: float, share: float) -> float:
+    """With a share of the time that was measured last. That counts as at most `LEAP` times what is usual: one step may
+    span hours in which the machine slept.
+    """
+    return before + share * (min(measured, LEAP * before) - before)
 
 
 def thread_counts(cores: int) -> tuple[int, ...]:
@@ -55,8 +63,10 @@ class Threads:
     def measured(self, count: int, milliseconds: float, units: float, now: float) -> None:
         each = milliseconds / units
         usual = min(each, self.usual.get(count, each) * FORGETTING)
-        self._slow = self._slow + 1 if each > SLOW * usual else 0
         self.usual[count] = usual
+        if count != self.counts[self._level]:  # work that leaves something to others says nothing of the rest
+            return
+        self._slow = self._slow + 1 if each > SLOW * usual else 0
         if self._slow >= SLOW_STEPS:
             self.give_up(count, now)
 

@@ -23,7 +23,7 @@ from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, READ
 log = logging.getLogger("tabby_lsp.engine")
 
 # A prompt that has to be read anew, as after a jump, is only as long as is read in this time; a longer one is then
-# read ahead, unless the user has typed on: then whatever is left of it is soon little enough.
+# read ahead, and takes its place once nearly all of it is read.
 QUICK_SECONDS, SMALLEST_QUICK = 1.0, 128
 # The full prompt, which nobody waits for. On the way to it there is one of so many times the quick one's size.
 FULL_SECONDS, SMALLEST_PROMPT = 12.0, 512
@@ -164,7 +164,7 @@ class Worker:
             self.info.name,
             bool(message.get("show_prompt")),
             self._earlier,
-            self._read_ahead if job.priority == COMPLETION else lambda prompt: None,
+            self._read_ahead if message.get("reads_ahead") else lambda prompt: None,
             candidates,
         )
         answer = to_json(completion)
@@ -172,8 +172,7 @@ class Worker:
         return {"kind": "done", "completion": answer}
 
     def _read_ahead(self, prompt: Prompt) -> None:
-        if self._settings.ahead:
-            self._scheduler.put(READ_AHEAD, BACKGROUND, {"kind": "read ahead", "tokens": prompt.tokens})
+        self._scheduler.put(READ_AHEAD, BACKGROUND, {"kind": "read ahead", "tokens": prompt.tokens})
 
     def _write(self, job: Job) -> dict[str, Any]:
         """Goes on from a text, in the second class: a suggestion that is asked for in between comes first."""

@@ -60,8 +60,7 @@ class Answer:
         if written == self.before and after == self.after:
             text = self.completion.text
             return self.completion if text.strip() else dataclasses.replace(self.completion, text="", replace=0)
-        texts = (Alternative(self.completion.text, self.completion.replace), *self.completion.alternatives)
-        left = [rest for each in texts if (rest := self._rest(each, written, after))]
+        left = [rest for each in self.completion.choices if (rest := self._rest(each, written, after))]
         if not left:
             return None
         first, *others = left
@@ -84,9 +83,8 @@ class Answer:
     def weight(self) -> int:
         """Its bytes in memory, roughly."""
         candidates = self.completion.candidates
-        texts = [self.line.above, self.line.below, self.before, self.after, self.completion.text]
-        texts += [self.completion.prompt, *(each.text for each in candidates)]
-        texts += [each.text for each in self.completion.alternatives]
+        texts = [self.line.above, self.line.below, self.before, self.after, self.completion.prompt]
+        texts += [*(each.text for each in candidates), *(each.text for each in self.completion.choices)]
         probabilities = sum(len(each.probabilities) for each in candidates)
         return ENTRY_BYTES + sum(map(sys.getsizeof, texts)) + PROBABILITY_BYTES * probabilities
 

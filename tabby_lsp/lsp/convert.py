@@ -71,8 +71,8 @@ def inline_list(
     """
     if suggestion is None:
         return None
-    texts = [Alternative(suggestion.text, suggestion.replace), *suggestion.alternatives] if suggestion.text else []
-    items = [_inline_item(document, place, each, selected) for each in texts]
+    choices = suggestion.completion.choices if suggestion.text else ()
+    items = [_inline_item(document, place, each, selected) for each in choices]
     return lsp.InlineCompletionList(items=[each for each in items if each is not None])
 
 

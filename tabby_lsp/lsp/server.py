@@ -262,10 +262,4 @@ class TabbyServer(LanguageServer):
 def _engine_part(settings: Settings) -> object:
     """The settings for which an engine must be started anew."""
     completion = settings.completion
-    return (
-        settings.model,
-        completion.layout,
-        completion.max_prompt_tokens,
-        completion.speculation,
-        completion.ahead,
-    )
+    return settings.model, completion.layout, completion.max_prompt_tokens, completion.speculation

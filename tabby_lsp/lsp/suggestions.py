@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tabby_lsp.data import Alternative, Completion, CompletionContext, Sampling
+from tabby_lsp.data import Completion, CompletionContext, Sampling
 from tabby_lsp.engine.client import Engine, Generation
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
@@ -96,10 +96,6 @@ class Suggestion:
     completion: Completion
     from_cache: bool
 
-    @property
-    def alternatives(self) -> tuple[Alternative, ...]:
-        return self.completion.alternatives
-
 
 class Suggestions:
     """The live generations of all documents, and their answers.
@@ -107,12 +103,10 @@ class Suggestions:
     `on_busy` is called when the first request begins to wait for the engine or the last one ends.
     """
 
-    def __init__(
-        self, engine: Engine, on_busy: Callable[[bool], None] = lambda busy: None, ahead: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, on_busy: Callable[[bool], None] = lambda busy: None) -> None:
         self._engine = engine
         self._on_busy = on_busy
-        self.ahead = ahead
+        self.ahead = False  # whether anything is worked out before it is asked for
         self.pace = Pace()
         self._next: Generation | None = None  # what is made ahead: never more than one
         self._next_at: tuple[str, CompletionContext, Sampling] | None = None
@@ -185,14 +179,14 @@ class Suggestions:
         self._supersede(document)
         self._settle(document)
         found = None if anew else self._answers.find(document, context, sampling)
-        if found is not None and len(found.alternatives) + 1 >= candidates:
+        if found is not None and len(found.choices) >= candidates:
             self._forget(document)
             return Suggestion(found.text, found.replace, found, True)
         superseded = asyncio.get_running_loop().create_future()
         self._waiting[document] = superseded
         self._on_busy(True)
         try:
-            if delay and not self._is_written(document, place, context, candidates):
+            if delay and self._live_for(document, place, context, candidates) is None:
                 await asyncio.wait({superseded}, timeout=delay)
                 if superseded.done():
                     return None
@@ -222,25 +216,27 @@ class Suggestions:
     def _generation_for(
         self, document: str, place: Place, context: CompletionContext, sampling: Sampling, candidates: int
     ) -> tuple[Live, bool]:
-        live = self._live.get(document)
-        if live is not None and self._is_written(document, place, context, candidates):
+        if live := self._live_for(document, place, context, candidates):
             return live, False
         self._forget(document)
         self._drop_next()
-        generation = self._engine.generate(document, context, sampling, candidates=candidates)
+        generation = self._engine.generate(document, context, sampling, candidates=candidates, reads_ahead=self.ahead)
         live = Live(generation, context, sampling, place, candidates)
         live.generation.on_piece = lambda: self._check(document)
         begun = time.monotonic()
-        generation.result.add_done_callback(
-            lambda result: None if result.cancelled() else self.pace.answered(time.monotonic() - begun)
-        )
+
+        def time_it(result: asyncio.Future[Completion]) -> None:
+            if not result.cancelled() and result.exception() is None:
+                self.pace.answered(time.monotonic() - begun)
+
+        generation.result.add_done_callback(time_it)
         self._live[document] = live
         return live, True
 
-    def _is_written(self, document: str, place: Place, context: CompletionContext, candidates: int) -> bool:
-        """Whether the generation that runs may be for a request."""
+    def _live_for(self, document: str, place: Place, context: CompletionContext, candidates: int) -> Live | None:
+        """The generation that runs, if it may be for a request."""
         live = self._live.get(document)
-        return live is not None and live.candidates >= candidates and live.serves(place, context)
+        return live if live is not None and live.candidates >= candidates and live.serves(place, context) else None
 
     def changed(self, document: str, change: Change) -> None:
         """A change of the document: requests for it are answered, and its generation goes on only if it fits."""

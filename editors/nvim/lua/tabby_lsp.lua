@@ -96,10 +96,11 @@ end
 
 --- Neovim 0.12.4 shows an item for as long as its row exists, without its first characters, as many as were typed,
 --- whatever they were. It leaves out what stands right of the cursor, whether the item replaces that or not, and
---- shows answers to questions about older text. Where a newer Neovim has another completor this does nothing.
-local function show_what_would_be_inserted()
+--- shows answers to questions about older text. It asks late. Where a newer Neovim has another completor this does
+--- nothing.
+local function mend_inline_completion()
   local completor = lsp.inline_completion and vim.tbl_get(lsp, '_capability', 'all', 'inline_completion')
-  if not (completor and completor.show and completor.hide and completor.handler and completor.automatic_request) then
+  if not (completor and completor.show and completor.hide and completor.handler) then
     return
   end
   local show, handler, automatic_request = completor.show, completor.handler, completor.automatic_request
@@ -116,7 +117,7 @@ local function show_what_would_be_inserted()
   -- Neovim asks 200 ms after a key. The server knows how long it is worth waiting on this machine, mostly not at all.
   completor.automatic_request = function(self)
     if not (self.reset_timer and vim.iter(pairs(self.client_state)):all(is_our_client)) then
-      return automatic_request(self)
+      return automatic_request and automatic_request(self)
     end
     self:show()
     self:reset_timer()
@@ -250,6 +251,6 @@ function M.setup(options)
   lsp.enable('tabby_lsp')
 end
 
-show_what_would_be_inserted()
+mend_inline_completion()
 
 return M
