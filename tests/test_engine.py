@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.model import Cancelled, Model
 from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, COMPLETION, Scheduler
 from tabby_lsp.engine.session import common_prefix
-from tabby_lsp.engine.threads import Threads, thread_counts
+from tabby_lsp.engine.threads import RETRY_SECONDS, Threads, thread_counts
 from tabby_lsp.engine.watch import Watch
 from tabby_lsp.engine.work import Worker, quick_budget
 
@@ -164,7 +165,7 @@ def test_what_was_read_ahead_in_part_is_gone_on_from(writer: ModelWriter, monkey
 
     monkeypatch.setattr(writer.model, "evaluate", stop_after_five)
     with pytest.raises(Cancelled):
-        writer.read_ahead(tokens)
+        writer.read_ahead([(), tokens])
     writer.model.allow()
     monkeypatch.setattr(writer.model, "evaluate", evaluate)
     assert writer.unread(tokens) == 400 - 5 * 16
@@ -360,61 +361,99 @@ def test_what_has_not_begun_of_a_class_can_be_dropped() -> None:
 def test_threads_are_given_up_when_steps_take_too_long_and_tried_again() -> None:
     threads = Threads(thread_counts(8))
     assert threads.counts == (8, 7, 4, 1) and thread_counts(2) == (2, 1) and thread_counts(1) == (1,)
-    assert threads.limit(8, 1) is None, "nothing is known yet"
+    assert threads.limit(1, 8, 1) is None, "nothing is known yet"
     for step in range(20):
-        assert threads.count(step * 0.02) == 8
-        threads.measured(8, 20.0, 1, step * 0.02)
-    limit = threads.limit(8, 1)
+        assert threads.count == 8 and not threads.due(step * 0.02)
+        threads.measured(1, 8, 20.0, 1, step * 0.02)
+    limit = threads.limit(1, 8, 1)
     assert limit and 40 < limit < 60
+    assert threads.limit(64, 8, 64) is None, "another kind of work"
     threads.give_up(8, 0.5)
-    assert threads.count(0.6) == 7
-    threads.measured(7, 25.0, 1, 0.6)
+    assert threads.count == 7
+    threads.measured(1, 7, 25.0, 1, 0.6)
     threads.give_up(7, 0.7)
-    assert threads.count(0.8) == 4
-    assert [threads.count(now) for now in (1.4, 1.6)] == [4, 7]
-    assert threads.count(2.5) == 8, "within a second or so for each"
+    assert threads.count == 4
+    assert [threads.due(now) for now in (1.4, 1.6)] == [False, True]
+    threads.try_more()
+    assert threads.count == 7 and threads.due(1.61), "one step for each"
+    threads.try_more()
+    assert threads.count == 8 and not threads.due(9.0)
+
+
+def test_more_threads_are_proven_by_a_part_of_a_prompt_and_not_by_a_step() -> None:
+    threads = Threads((2, 1))
+    threads.give_up(2, 0.0)
+    assert threads.proven
+    threads.try_more()
+    threads.measured(1, 2, 20.0, 1, 1.0)
+    assert not threads.proven
+    threads.measured(64, 2, 300.0, 64, 1.3)
+    assert threads.proven
 
 
 def test_slow_work_that_leaves_a_core_says_nothing_of_all_cores() -> None:
     threads = Threads((4, 3, 2, 1))
     for _ in range(20):
-        threads.measured(4, 20.0, 1.0, 0.0)
-        threads.measured(threads.second, 25.0, 1.0, 0.0)
+        threads.measured(1, 4, 20.0, 1.0, 0.0)
+        threads.measured(1, threads.second, 25.0, 1.0, 0.0)
     for _ in range(20):
-        threads.measured(threads.second, 60.0, 1.0, 0.0)
-    assert threads.count(0.0) == 4
+        threads.measured(1, threads.second, 60.0, 1.0, 0.0)
+    assert threads.count == 4
 
 
 def test_threads_that_are_slow_for_a_while_are_given_up() -> None:
     threads = Threads((2, 1))
     for step in range(10):
-        threads.measured(2, 20.0, 1, step * 0.02)
-    threads.measured(2, 90.0, 1, 0.2)  # one slow step may be anything
+        threads.measured(1, 2, 20.0, 1, step * 0.02)
+    threads.measured(1, 2, 90.0, 1, 0.2)  # one slow step may be anything
     for _ in range(3):
-        threads.measured(2, 21.0, 1, 0.3)
-    assert threads.count(0.4) == 2
+        threads.measured(1, 2, 21.0, 1, 0.3)
+    assert threads.count == 2
     for _ in range(4):
-        threads.measured(2, 39.0, 1, 0.5)
-    assert threads.count(0.6) == 1
-    assert threads.limit(1, 1) is None, "there is nothing better than the last one"
+        threads.measured(1, 2, 39.0, 1, 0.5)
+    assert threads.count == 1
+    assert threads.limit(1, 1, 1) is None, "there is nothing better than the last one"
 
 
 def test_steps_that_grow_slowly_are_not_taken_for_slow() -> None:
     """A decode step at 2,800 tokens takes nearly twice as long as near none."""
     threads = Threads((2, 1))
     for step in range(200):
-        threads.measured(2, 20.0 + step * 0.1, 1, step * 0.03)
-        assert threads.count(step * 0.03) == 2
+        threads.measured(1, 2, 20.0 + step * 0.1, 1, step * 0.03)
+        assert threads.count == 2
+
+
+def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(writer: ModelWriter) -> None:
+    """A batch of a prompt that is given up costs a second on a slow machine, a step of one token next to nothing."""
+    model = writer.model
+    kept = model._threads
+    try:
+        model._threads = Threads((2, 1))
+        model._threads.give_up(2, time.perf_counter() - 2 * RETRY_SECONDS)
+        model.yields = True
+        assert model.batch_size > 64, "work ahead tries nothing"
+        model.yields = False
+        assert model.batch_size == 1
+        tokens = writer.vocabulary.tokenize(TEXT)
+        model.evaluate(tokens[:64], 0, 0)
+        assert model.threads == 1
+        model.evaluate(tokens[64:65], 64, 0)
+        assert model.threads == 2 and model.batch_size == 64
+        model.evaluate(tokens[65:129], 65, 0)
+        assert model.batch_size > 64
+    finally:
+        model._threads = kept
+        model.truncate(0, 0)
 
 
 def test_a_step_that_takes_too_long_is_done_again_with_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(replace(SETTINGS, threads=0))
     tokens = model.vocab.tokenize(TEXT)[:300]
-    model._prefilling, model._decoding = Threads((2, 1)), Threads((2, 1))
+    model._threads = Threads((2, 1))
     model.evaluate(tokens[:200], 0, 0)
     expected = model.logits().copy()
     model.truncate(0, 0)
-    model._prefilling.usual[2] = 1e-9  # whatever it takes is too long
+    model._threads.usual[64, 2] = 1e-9  # whatever it takes is too long
     monkeypatch.setattr("tabby_lsp.engine.threads.GRACE_MILLISECONDS", 0.0)
     for _ in range(20):
         model.evaluate(tokens[:200], 0, 0)
@@ -525,6 +564,29 @@ def test_after_a_jump_a_small_prompt_is_read_and_the_full_one_ahead(
     assert typed["evaluated"] < 16 and typed["reused"] > 400, "it was read in the meantime"
     office.complete(3, context_in(TEXT, 2000), patient=True)
     assert office.until(3, "done")["completion"]["evaluated"] > 300, "who is patient gets the full one at once"
+
+
+def test_one_request_has_all_sizes_read_and_costs_no_other_document_its_own(
+    office: Office, writer: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody need press another key. A small prompt gives its sequence to the one after the next."""
+    clear(writer)
+    office.complete(1, context_in(TEXT, 2000), document="b", patient=True)
+    office.until(1, "done")
+    monkeypatch.setattr(type(writer.model), "prefill_rate", property(lambda self: 150.0))
+    context = context_in(TEXT, 4000)
+    other, *sizes = [
+        build(office.worker._layout, each, size)
+        for each, size in ((context_in(TEXT, 2000), 700), (context, 128), (context, 512), (context, 700))
+    ]
+    steps = drafts(writer, monkeypatch)
+    office.complete(2, context)
+    assert office.until(2, "done")["completion"]["evaluated"] == len(sizes[0].tokens) <= 128
+    office.put(3, BACKGROUND, kind="write", text="x", sampling=to_json(Sampling(1)))  # after what is read ahead
+    office.until(3, "done")
+    assert sum(steps) > 0.95 * sum(len(size.tokens) for size in sizes), "all three were read"
+    assert writer.unread(sizes[2].tokens) == 0
+    assert writer.unread(other.tokens) == 0, "the other document has its own"
 
 
 def test_nothing_is_read_ahead_for_who_does_not_want_it(
@@ -746,9 +808,9 @@ def test_hours_of_sleep_in_a_step_hardly_count(writer: ModelWriter, monkeypatch:
     assert speculation.milliseconds[1] < 40
     threads = Threads((4, 2, 1))
     for _ in range(20):
-        threads.measured(4, 20.0, 1.0, 0.0)
-    threads.measured(4, hour, 1.0, hour / 1000)
-    assert threads.count(hour / 1000) == 4 and threads.usual[4] < 21
+        threads.measured(1, 4, 20.0, 1.0, 0.0)
+    threads.measured(1, 4, hour, 1.0, hour / 1000)
+    assert threads.count == 4 and threads.usual[1, 4] < 21
     model = writer.model
     rate = model.prefill_rate
     decode = model._decode
@@ -896,12 +958,12 @@ def test_a_character_may_be_spread_over_tokens(writer: ModelWriter) -> None:
 
 
 def test_batches_are_sized_so_that_a_cancel_is_quick(shared: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "_milliseconds_per_token", 0.01)
+    monkeypatch.setattr(shared, "_milliseconds_per_token", {False: 0.01})
     assert shared.batch_size == 512
-    monkeypatch.setattr(shared, "_milliseconds_per_token", 7.2)
+    monkeypatch.setattr(shared, "_milliseconds_per_token", {False: 7.2})
     monkeypatch.setattr(shared, "layers", 24)  # Qwen2.5-Coder-0.5B on one core
     assert 64 <= shared.batch_size <= 128
-    monkeypatch.setattr(shared, "_milliseconds_per_token", 1000.0)
+    monkeypatch.setattr(shared, "_milliseconds_per_token", {False: 1000.0})
     assert shared.batch_size == 16
 
 

@@ -86,18 +86,19 @@ def complete(
     model_name: str = "",
     show_prompt: bool = False,
     earlier: Earlier | None = None,
-    read_ahead: Callable[[Prompt], None] = lambda prompt: None,
+    read_ahead: Callable[[Sequence[Prompt]], None] = lambda prompts: None,
     candidates: int = 1,
 ) -> Completion:
     """One completion, the best of so many `candidates`. `emit` is given each piece of the first as it is written.
 
     Where much of the full prompt is still to be read (a file was opened, the cursor has jumped) a smaller one is
-    used, and `read_ahead` is given the next larger one, to have it read before one of the next keys.
+    used, and `read_ahead` is given it and the larger ones, which may then be read before one of the next keys.
     """
     clock = [time.perf_counter()]
-    prompt, larger = _choose(writer, layout, document, context, budget, {} if earlier is None else earlier)
-    if larger is not None:
-        read_ahead(larger)
+    prompts = _choose(writer, layout, document, context, budget, {} if earlier is None else earlier)
+    prompt = prompts[0]
+    if len(prompts) > 1:
+        read_ahead(prompts)
     clock.append(time.perf_counter())
     # A model without control tokens has nothing to go on at the beginning of a file.
     prefilled = writer.prefill(prompt.tokens) if prompt.tokens else Prefilled(0, 0)
@@ -134,8 +135,8 @@ def _worth_showing(written: Sequence[Candidate], context: CompletionContext) -> 
 
 def _choose(
     writer: Writer, layout: Layout, document: str, context: CompletionContext, budget: Budget, earlier: Earlier
-) -> tuple[Prompt, Prompt | None]:
-    """The largest prompt that is nearly read, or else the one that is read soonest; and the next larger one."""
+) -> list[Prompt]:
+    """The largest prompt that is nearly read, or else the one that is read soonest; behind it, the larger ones."""
     prompts: list[Prompt] = []
     unread: list[int] = []
     for size in budget.sizes:
@@ -144,7 +145,7 @@ def _choose(
         if unread[-1] <= budget.soon:
             break
     chosen = unread.index(min(unread))
-    return prompts[chosen], prompts[chosen - 1] if chosen else None
+    return prompts[chosen::-1]
 
 
 def _build(layout: Layout, document: str, context: CompletionContext, budget: int, earlier: Earlier) -> Prompt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -52,9 +53,14 @@ class ModelWriter:
         self._session, prefilled = self.sessions.prefill(prompt, self.patient, pinned)
         return prefilled
 
-    def read_ahead(self, prompt: Sequence[int]) -> None:
-        """Reads a prompt that nobody has asked to go on from yet. Raises Cancelled; the part read is kept."""
-        self.sessions.prefill(prompt, patient=True)
+    def read_ahead(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Reads prompts that nobody has asked to go on from yet, all but the first, each to take the place of the one
+        before it. Raises Cancelled; what was read until then is kept.
+        """
+        for smaller, larger in itertools.pairwise(prompts):
+            if self.sessions.unread(larger):
+                self.sessions.prefill(larger, patient=True)
+            self.sessions.give_up(smaller, larger)
 
     def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
         """Tokens after the prompt last read. A token is evaluated only when the one after it is asked for.

@@ -88,7 +88,7 @@ class Model:
         # On a GPU the threads hardly matter, and a step cannot be given up.
         counts = (cores,) if settings.threads or self.gpu_layers else thread_counts(cores)
         self.threads = counts[0]
-        self._decoding, self._prefilling = Threads(counts), Threads(counts)
+        self._threads = Threads(counts)
         self.memory_needed = weights + self._cache_bytes() + self._scratch_bytes()
         if self.gpu_layers == 0:
             check_memory(self.path, weights, self.memory_needed - weights, "it needs")
@@ -100,8 +100,8 @@ class Model:
         self._flag_lock = threading.Lock()
         self._watch = Watch(self._give_up)
         self._watch_flag()
-        self._milliseconds_per_token = 1.0
         self.yields = False  # leaves a core to others: nobody waits for what is computed now
+        self._milliseconds_per_token = {False: 1.0, True: 1.0}  # by `yields`
         self.rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
         self._warm_up()
 
@@ -179,7 +179,8 @@ class Model:
         for count in (8, 32):
             begin = time.perf_counter()
             self.evaluate([start] * count, 0, 0)
-            self._milliseconds_per_token = (time.perf_counter() - begin) * 1000 / count
+            each = (time.perf_counter() - begin) * 1000 / count
+            self._milliseconds_per_token = {False: each, True: each}
             self.rolls_back = bool(llama_cpp.llama_memory_seq_rm(self._memory, 0, count // 2, -1))
             self.truncate(0, 0)
 
@@ -220,24 +221,30 @@ class Model:
 
     @property
     def prefill_rate(self) -> float:
-        """Tokens per second, a running mean."""
-        return 1000.0 / self._milliseconds_per_token
+        """Tokens per second where somebody waits for them, a running mean."""
+        return 1000.0 / self._milliseconds_per_token[False]
 
     @property
     def batch_size(self) -> int:
         """Tokens per call, so that a cancel takes effect soon enough.
 
-        On a GPU the flag is not polled inside a call at all: there the whole call is held to the limit.
+        On a GPU the flag is not polled inside a call at all: there the whole call is held to the limit. One token, and
+        then a small batch, where more threads are to be tried, which are given up if they do not get their cores.
         """
         nodes = 1 if self.gpu_layers else LARGE_NODES_PER_LAYER * self.layers
-        size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token)
+        size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token[self.yields])
+        if self._tries_more(time.perf_counter()):
+            return 1
+        if not self._threads.proven:
+            size = min(size, BATCH_TILE)
         if size > BATCH_TILE:
             size = size // BATCH_TILE * BATCH_TILE
         return max(SMALLEST_BATCH, min(LARGEST_BATCH, size, self.context_size))
 
     def batch_within(self, milliseconds: float) -> int:
         """Tokens per call that take about so long, or `SHORT_MILLISECONDS` if that is more."""
-        return max(1, min(self.batch_size, int(max(milliseconds, SHORT_MILLISECONDS) / self._milliseconds_per_token)))
+        fitting = int(max(milliseconds, SHORT_MILLISECONDS) / self._milliseconds_per_token[self.yields])
+        return max(1, min(self.batch_size, fitting))
 
     def evaluate(self, tokens: Sequence[int], position: int, sequence: int, outputs: int = 1) -> float:
         """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last `outputs` of them can
@@ -248,8 +255,8 @@ class Model:
         places = [(token, position + i, sequence) for i, token in enumerate(tokens)]
         milliseconds = self._evaluate(places, outputs)
         if len(tokens) >= SMALLEST_BATCH:
-            each = milliseconds / len(tokens)
-            self._milliseconds_per_token = running_mean(self._milliseconds_per_token, each, 0.3)
+            means = self._milliseconds_per_token
+            means[self.yields] = running_mean(means[self.yields], milliseconds / len(tokens), 0.3)
         return milliseconds
 
     def evaluate_together(self, places: Sequence[tuple[int, int, int]]) -> None:
@@ -279,17 +286,20 @@ class Model:
 
     def _decode(self, tokens: int) -> float | None:
         """Computes the batch, in milliseconds. None if it was given up, because the threads did not get their cores."""
-        work = self._prefilling if tokens >= SMALLEST_BATCH else self._decoding
-        # Only what is comparable is timed: single steps, and parts of a prompt that are large enough.
-        units = 1.0 if tokens == 1 else float(tokens) if tokens >= SMALLEST_TIMED else 0.0
+        # Only what is comparable is timed: steps of as many tokens, and parts of a prompt that are large enough.
+        kind, units = (tokens, 1.0) if tokens < SMALLEST_BATCH else (SMALLEST_TIMED, float(tokens))
+        timed = kind == tokens or tokens >= SMALLEST_TIMED
         start = time.perf_counter()
-        count = work.count(start)
+        threads = self._threads
+        if tokens == 1 and self._tries_more(start):
+            threads.try_more()
+        count = threads.count
         if self.yields and self.gpu_layers == 0:
-            count = min(count, work.second)
+            count = min(count, threads.second)
         if count != self.threads:
             self.threads = count
             llama_cpp.llama_set_n_threads(self._context, count, count)
-        limit = work.limit(count, units) if units and self.rolls_back else None
+        limit = threads.limit(kind, count, units) if timed and self.rolls_back else None
         if limit is not None:
             self._watch.begin(limit)
         result = llama_cpp.llama_decode(self._context, self._batch)
@@ -297,7 +307,7 @@ class Model:
             self._watch.end()
         now = time.perf_counter()
         if self._goes_on():
-            work.give_up(count, now)
+            threads.give_up(count, now)
             if result == ABORTED:
                 return None
         if result == ABORTED:
@@ -305,9 +315,12 @@ class Model:
         if result != 0:
             raise ModelError(f"llama.cpp could not decode ({result}).")
         milliseconds = (now - start) * 1000
-        if units:
-            work.measured(count, milliseconds, units, now)
+        if timed:
+            threads.measured(kind, count, milliseconds, units, now)
         return milliseconds
+
+    def _tries_more(self, now: float) -> bool:
+        return not self.yields and self._threads.due(now)
 
     def logits(self, back: int = 1) -> npt.NDArray[np.float32]:
         """The logits after the last evaluated token or the one `back` from the end, shape (vocabulary,).

@@ -100,6 +100,13 @@ class Sessions:
             del session.known[next(iter(session.known))]
         return session, Prefilled(len(prompt) - reused, reused)
 
+    def give_up(self, prompt: Sequence[int], better: Sequence[int]) -> None:
+        """A prompt is of no more use since a better one is read: its session is the next to be taken for another."""
+        session = self._nearest(prompt)
+        if session is not self._nearest(better):
+            self._sessions.remove(session)
+            self._sessions.insert(0, session)
+
     def extend(self, session: Session, tokens: Sequence[int], outputs: int = 1) -> None:
         """Evaluates more tokens at the end of a sequence. The logits of the last `outputs` of them can then be read.
         Raises Cancelled, the session then being in order.

@@ -3,7 +3,8 @@
 ggml's threads spin at a barrier for the one that lost its core: with as many of them as cores and anything else
 running, a step takes up to forty times as long; with one core fewer an idle machine gives away a third of its speed.
 No fixed number is right. So each step is tried with the most threads that went well lately, under a limit of time,
-and done again with fewer where it is exceeded; once a second more are tried. Knows no model.
+and done again with fewer where it is exceeded. Once a second more are tried, with a step of one token, of which little
+is lost, and then with a small part of a prompt. Knows no model.
 """
 
 from __future__ import annotations
@@ -34,38 +35,48 @@ def thread_counts(cores: int) -> tuple[int, ...]:
 
 @dataclass(slots=True)
 class Threads:
-    """For one kind of work, whose times are comparable: milliseconds per unit (a step, a token of a prompt)."""
+    """For all work of a model. Times are milliseconds per unit (a step, a token of a prompt); those of one `kind` of
+    work are comparable.
+    """
 
     counts: tuple[int, ...]
-    usual: dict[int, float] = field(default_factory=dict)  # by the number of threads: the least, slowly forgotten
+    usual: dict[tuple[int, int], float] = field(default_factory=dict)  # by kind and count: the least, slowly forgotten
+    proven: bool = True  # whether a large step went well with as many as are used
     _level: int = 0  # of `counts`
     _tried: float = -math.inf  # when more threads were last given up, in seconds
     _slow: int = 0  # steps in a row
+
+    @property
+    def count(self) -> int:
+        """How many threads to use."""
+        return self.counts[self._level]
 
     @property
     def second(self) -> int:
         """The number that leaves something to others, also where all of them would go well."""
         return self.counts[min(1, len(self.counts) - 1)]
 
-    def count(self, now: float) -> int:
-        """How many threads to use now."""
-        if self._level and now - self._tried >= RETRY_SECONDS:
-            self._level -= 1
-            self._slow = 0
-        return self.counts[self._level]
+    def due(self, now: float) -> bool:
+        """Whether more threads should be tried, with a step of which little is lost."""
+        return self._level > 0 and now - self._tried >= RETRY_SECONDS
 
-    def limit(self, count: int, units: float) -> float | None:
+    def try_more(self) -> None:
+        self._level -= 1
+        self._slow, self.proven = 0, False
+
+    def limit(self, kind: int, count: int, units: float) -> float | None:
         """Milliseconds after which a step of so many units should be given up. None if there is nothing better."""
-        if count == self.counts[-1] or count not in self.usual:
+        if count == self.counts[-1] or (kind, count) not in self.usual:
             return None
-        return PATIENCE * self.usual[count] * units + GRACE_MILLISECONDS
+        return PATIENCE * self.usual[kind, count] * units + GRACE_MILLISECONDS
 
-    def measured(self, count: int, milliseconds: float, units: float, now: float) -> None:
+    def measured(self, kind: int, count: int, milliseconds: float, units: float, now: float) -> None:
         each = milliseconds / units
-        usual = min(each, self.usual.get(count, each) * FORGETTING)
-        self.usual[count] = usual
-        if count != self.counts[self._level]:  # work that leaves something to others says nothing of the rest
+        usual = min(each, self.usual.get((kind, count), each) * FORGETTING)
+        self.usual[kind, count] = usual
+        if count != self.count:  # work that leaves something to others says nothing of the rest
             return
+        self.proven = self.proven or units > 1
         self._slow = self._slow + 1 if each > SLOW * usual else 0
         if self._slow >= SLOW_STEPS:
             self.give_up(count, now)
@@ -73,4 +84,4 @@ class Threads:
     def give_up(self, count: int, now: float) -> None:
         """A step with so many threads took too long."""
         self._level = min(self.counts.index(count) + 1, len(self.counts) - 1)
-        self._tried, self._slow = now, 0
+        self._tried, self._slow, self.proven = now, 0, True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tabby_lsp.completion.layout import Layout
@@ -102,7 +102,7 @@ class Worker:
         waited = (time.perf_counter() - job.message.get("received", time.perf_counter())) * 1000
         try:
             if job.id == READ_AHEAD:
-                self._writer.read_ahead(job.message["tokens"])
+                self._writer.read_ahead(job.message["prompts"])
                 return
             answer = self._write(job) if job.message["kind"] == "write" else self._complete(job, waited)
         except Cancelled:
@@ -164,15 +164,16 @@ class Worker:
             self.info.name,
             bool(message.get("show_prompt")),
             self._earlier,
-            self._read_ahead if message.get("reads_ahead") else lambda prompt: None,
+            self._read_ahead if message.get("reads_ahead") else lambda prompts: None,
             candidates,
         )
         answer = to_json(completion)
         answer["timing"]["queue"] = round(waited, 3)
         return {"kind": "done", "completion": answer}
 
-    def _read_ahead(self, prompt: Prompt) -> None:
-        self._scheduler.put(READ_AHEAD, BACKGROUND, {"kind": "read ahead", "tokens": prompt.tokens})
+    def _read_ahead(self, prompts: Sequence[Prompt]) -> None:
+        message = {"kind": "read ahead", "prompts": [prompt.tokens for prompt in prompts]}
+        self._scheduler.put(READ_AHEAD, BACKGROUND, message)
 
     def _write(self, job: Job) -> dict[str, Any]:
         """Goes on from a text, in the second class: a suggestion that is asked for in between comes first."""
