@@ -228,14 +228,14 @@ class Model:
     def batch_size(self) -> int:
         """Tokens per call, so that a cancel takes effect soon enough.
 
-        On a GPU the flag is not polled inside a call at all: there the whole call is held to the limit. One token, and
-        then a small batch, where more threads are to be tried, which are given up if they do not get their cores.
+        On a GPU the flag is not polled inside a call at all: there the whole call is held to the limit. Single
+        tokens, and then a small batch, where more threads are tried.
         """
         nodes = 1 if self.gpu_layers else LARGE_NODES_PER_LAYER * self.layers
         size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token[self.yields])
-        if self._tries_more(time.perf_counter()):
+        if self._tries_more(time.perf_counter()) or self._threads.trials > 1:
             return 1
-        if not self._threads.proven:
+        if self._threads.trials:
             size = min(size, BATCH_TILE)
         if size > BATCH_TILE:
             size = size // BATCH_TILE * BATCH_TILE
