@@ -24,6 +24,8 @@ ROOMS = (
     "machine",
     "languages",
     "config",
+    "wire",
+    "child",
     "completion",
     "engine",
     "models",

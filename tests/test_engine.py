@@ -23,12 +23,12 @@ import pytest
 from conftest import MODEL
 from editor import gone
 
-from tabby_lsp import machine
+from tabby_lsp import machine, wire
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.pipeline import Token
 from tabby_lsp.completion.prompt import build
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, to_json
-from tabby_lsp.engine import loading, wire
+from tabby_lsp.engine import loading
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engine.decode import ModelWriter, choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up

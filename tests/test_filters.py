@@ -32,7 +32,7 @@ def test_nothing_but_white_space_is_nothing(text: str) -> None:
 
 
 def test_white_space_at_the_end_goes() -> None:
-    check("x = ├1  \n\n┤\ny = 2\n", "1")
+    check("x = ├10  \n\n┤\ny = 2\n", "10")
 
 
 def test_indentation_and_line_ends_inside_stay() -> None:
@@ -51,7 +51,8 @@ def test_last_lines_that_stand_below_go() -> None:
 
 
 def test_a_closing_bracket_that_also_stands_below_may_belong_to_another_block() -> None:
-    check("if (a) {\n    ├b();\n}┤\n}\n", "b();\n}")
+    check("{\nif (a) {\n    ├b();\n}┤\n}\n", "b();\n}")
+    check("if (a) {\n    ├b();\n}┤\n}\n", "b();")
 
 
 def test_words_right_of_the_cursor_keep_the_suggestion_on_one_line() -> None:
@@ -63,14 +64,14 @@ def test_words_right_of_the_cursor_are_not_repeated() -> None:
     check("return ├value + 1┤value + 1\n", "")
     check("def add(a,├ b, c┤ b):\n", "")
     check("def add(├x, ┤a, b):\n", "x, ")
-    check("for ├i in range(10):┤ in range(10):\n", "i")
+    check("for ├row in range(10):┤ in range(10):\n", "row")
 
 
 @pytest.mark.parametrize(
     "drawing, expected, replaced",
     [
         ("print(├x)┤)\n", "x)", ")"),
-        ("print(├x┤)\n", "x", ""),
+        ("print(├xs┤)\n", "xs", ""),
         ("print(├f(x)┤)\n", "f(x)", ""),
         ("print(├f(x))┤)\n", "f(x))", ")"),
         ("print(f(├x)┤))\n", "x)", ")"),
@@ -97,7 +98,7 @@ def test_a_suggestion_that_may_not_replace_ends_before_the_closer() -> None:
 
 
 def test_a_clean_text_is_left_as_it_is() -> None:
-    for drawing in ("x = ├1┤\n", "def f(├a, b):\n    return a┤\n", "print(├'a' + b)┤)\n"):
+    for drawing in ("x = ├10┤\n", "def f(├a, b):\n    return a┤\n", "print(├'a' + b)┤)\n"):
         text, context = parse(drawing)
         once = clean(text, context)
         assert once and clean(once, context) == once

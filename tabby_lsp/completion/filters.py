@@ -7,25 +7,126 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 
+from tabby_lsp.completion.brackets import CLOSER_OF, first_surplus, left_to_close
 from tabby_lsp.completion.prompt import is_closing
+from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
 
 Filter = Callable[[str, CompletionContext], str]
 
-_CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
+# Lines that are so much alike say the same (Tabby's limits are 5 and 10 % of a line that may differ).
+NEARLY, ALIKE = 0.95, 0.9
+SHORT_LINE = 10  # characters of a line that has to be the very same
+MOST_ALIKE = 5  # lines in a row, as in a table; more are a model that turns in a circle
+FEWEST = 2  # characters: accepting takes a key, too
+PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 _QUOTES = "\"'`"
 _CLOSERS = ")]}>;,:" + _QUOTES
 
 
-def clean(text: str, context: CompletionContext) -> str:
+def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
     """The text after all filters, or "" if one of them dropped it."""
-    for each in FILTERS:
+    for each in FILTERS if filters is None else filters:
         text = each(text, context)
         if not text:
             return ""
     return text
+
+
+def drop_fence(text: str, context: CompletionContext) -> str:
+    """Of code in a Markdown fence, the code; what stands behind a fence's end is talk."""
+    if "```" not in text or context.language in PROSE or "```" in context.prefix:
+        return text
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
+    if not fences:
+        return text
+    kept = lines[: fences[0]]
+    if not any(line.strip() for line in kept):
+        kept = lines[fences[0] + 1 : fences[1] if len(fences) > 1 else None]
+    return "\n".join(kept)
+
+
+def cut_circles(text: str, context: CompletionContext) -> str:
+    """No line more often in a row than in any table, no block of lines again right behind itself."""
+    lines = text.split("\n")
+    run = first = 0
+    for number in range(1, len(lines)):
+        run = run + 1 if alike(lines[number - 1], lines[number], ALIKE) else 0
+        first = number - run
+        if run >= MOST_ALIKE and re.search(r"\w", lines[number]):
+            return "\n".join(lines[: first + 1])
+    blocks = re.split(r"\n[ \t]*\n", text)
+    for number, (one, other) in enumerate(itertools.pairwise(blocks)):
+        if "\n" in one.strip() and alike(one, other, ALIKE):
+            return "\n\n".join(blocks[: number + 1])
+    return text
+
+
+def alike(one: str, other: str, share: float) -> bool:
+    """Whether two texts say the same but for a share of their characters; short ones must be the same."""
+    one, other = one.strip(), other.strip()
+    if one == other or min(len(one), len(other)) < SHORT_LINE:
+        return one == other
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    return matcher.real_quick_ratio() >= share and matcher.quick_ratio() >= share and matcher.ratio() >= share
+
+
+def match_indentation(text: str, context: CompletionContext) -> str:
+    """Tabs where the document has tabs, and blanks where it has those; its own number of them."""
+    unit = _unit(context.prefix + context.suffix)
+    begins_line = not context.prefix.rpartition("\n")[2].strip()
+    if not unit:
+        return text
+    lines = text.split("\n")
+    first = 0 if begins_line else 1
+    if any("\t" in _indent(line) for line in lines[first:]) and unit != "\t":
+        return "\n".join(lines[:first] + [_indent(line).replace("\t", unit) + line.lstrip() for line in lines[first:]])
+    own = _unit("_\n" + text)  # its lines are deeper than none at least
+    if unit == "\t" and own and own != "\t":
+        lines[first:] = ["\t" * (indentation(line) // len(own)) + line.lstrip() for line in lines[first:]]
+        return "\n".join(lines)
+    if (
+        begins_line
+        and unit != "\t"
+        and (odd := indentation(context.prefix.rpartition("\n")[2] + _indent(text)) % len(unit))
+    ):
+        return text[odd:] if _indent(text).endswith(" " * odd) else text
+    return text
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _unit(text: str) -> str:
+    """What a text is indented with: a tab, or so many blanks. Empty if it has neither, or both."""
+    indents = [_indent(line) for line in text.split("\n") if line.strip()]
+    tabs = sum(indent.startswith("\t") for indent in indents)
+    blanks = [len(indent) for indent in indents if "\t" not in indent]
+    steps = Counter(after - before for before, after in itertools.pairwise(blanks) if after > before + 1)
+    if tabs and not any(size > 1 for size in blanks):
+        return "\t"
+    return " " * steps.most_common(1)[0][0] if steps and not tabs else ""
+
+
+def balance_brackets(text: str, context: CompletionContext) -> str:
+    """No closer that neither the text, the open brackets before it nor those right of the cursor account for."""
+    left = left_to_close(context.prefix, context.line_suffix + context.suffix, context.language)
+    if left is None:
+        return text
+    over = re.sub(r"[^)\]}]", "", context.line_suffix) if is_closing(context.line_suffix) else ""
+    surplus = first_surplus(context.prefix.rpartition("\n")[2], text, left + over, context.language)
+    return text if surplus is None else text[:surplus].rstrip()
+
+
+def drop_trivial(text: str, context: CompletionContext) -> str:
+    """Nothing that saves no key: who accepts it presses one."""
+    return text if len(re.sub(r"\s", "", text)) >= FEWEST else ""
 
 
 def trim_end(text: str, context: CompletionContext) -> str:
@@ -68,9 +169,9 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     line_prefix = context.prefix.rpartition("\n")[2]
     written = [line_prefix + stripped[0], *stripped[1:]]
     filled = [line for line in written if line]
-    if filled and not line_prefix.strip() and filled == below[: len(filled)]:
+    if filled and not line_prefix.strip() and _say_the_same(filled, below):
         return ""
-    if len(filled) > 1 and not stripped[0] and filled[1:] == below[: len(filled) - 1]:
+    if len(filled) > 1 and not stripped[0] and _say_the_same(filled[1:], below):
         return ""
     for size in range(min(len(below), len(lines) - 1), 0, -1):
         tail = written[-size:]
@@ -79,11 +180,24 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     return text
 
 
+def _say_the_same(written: Sequence[str], below: Sequence[str]) -> bool:
+    return len(written) <= len(below) and all(map(_nearly, written, below))
+
+
+def _nearly(one: str, other: str) -> bool:
+    return _indent(one) == _indent(other) and alike(one, other, NEARLY)
+
+
 FILTERS: tuple[Filter, ...] = (
+    drop_fence,
     respect_line_suffix,
+    cut_circles,
+    match_indentation,
+    balance_brackets,
     trim_end,
     drop_repeated_suffix,
     drop_blank,
+    drop_trivial,
 )
 
 
@@ -116,8 +230,8 @@ def _typed_over(text: str, line_suffix: str) -> tuple[int, int]:
             continue  # inside a string brackets mean nothing
         elif character == waiting and character in _CLOSERS:
             reach, first = reach + blanks + 1, min(first, i)
-        elif character in _CLOSER_OF:
-            opened.append(_CLOSER_OF[character])
+        elif character in CLOSER_OF:
+            opened.append(CLOSER_OF[character])
         elif character in _QUOTES:
             opened.append(character)
     return reach, first

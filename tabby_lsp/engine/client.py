@@ -1,22 +1,17 @@
-"""The server's side of the engine process: starts it, restarts it when it dies, and hands jobs to it.
+"""The server's side of the engine process: hands jobs to it, and answers those that it has when it dies.
 
-Runs in an asyncio loop and never blocks it. A dead engine costs the jobs it had; it is restarted with growing
-pauses, and after several deaths in a short time it stays down with a reason. Does not import llama_cpp.
+Runs in an asyncio loop and never blocks it. Does not import llama_cpp.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import logging
-import os
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tabby_lsp.child import Child
 from tabby_lsp.data import (
     Completion,
     CompletionContext,
@@ -26,18 +21,7 @@ from tabby_lsp.data import (
     from_json,
     to_json,
 )
-from tabby_lsp.engine import wire
 from tabby_lsp.engine.scheduler import AHEAD, COMPLETION, READ_AHEAD
-
-log = logging.getLogger(__name__)
-
-
-# Five deaths within a minute are not bad luck. The pauses before the restarts add up to under four seconds.
-DEATHS = 5
-DEATHS_SECONDS = 60.0
-FIRST_PAUSE = 0.25
-# An engine that computes when the server stops has this long to see its closed pipe before it is killed.
-CLOSE_SECONDS = 0.4
 
 
 class EngineError(Exception):
@@ -71,19 +55,22 @@ class Engine:
         self._on_state = on_state
         self._jobs: dict[int, Generation] = {}
         self._ids = itertools.count(1)
-        self._process: asyncio.subprocess.Process | None = None
-        self._supervisor: asyncio.Task[None] | None = None
-        self._deaths: list[float] = []
-        self._unsent: list[bytes] = []  # messages for a process that is being started
-        self._last_words = ""
         self._changed = asyncio.Event()
+        self._child = Child(
+            "tabby_lsp.engine.process",
+            greeting=lambda: {"kind": "load", "settings": to_json(self.settings)},
+            on_message=self._receive,
+            on_start=lambda: self._set_state(EngineState("loading")),
+            on_death=self._restarting,
+            on_end=self._ended,
+        )
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._child.pid
 
     def start(self) -> None:
-        self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
+        self._child.start()
 
     async def ready(self) -> ModelInfo:
         """Waits for the model. Raises EngineError if there is none."""
@@ -117,7 +104,7 @@ class Engine:
             job.result.set_exception(EngineError(self.state.reason or "The engine is not running."))
             return job
         self._jobs[job.id] = job
-        self._send(
+        self._child.send(
             kind="complete",
             id=job.id,
             priority=AHEAD if ahead else COMPLETION,
@@ -134,38 +121,19 @@ class Engine:
     def cancel(self, job: Generation) -> None:
         """Stops a job's computing. Its result is cancelled at once."""
         if self._jobs.pop(job.id, None) is not None:
-            self._send(kind="cancel", id=job.id)
+            self._child.send(kind="cancel", id=job.id)
         job.result.cancel()
 
     def stop_reading_ahead(self) -> None:
         """What the engine reads by itself for the place of the last request is not wanted any more."""
         if self.state.phase == "ready":
-            self._send(kind="cancel", id=READ_AHEAD)
+            self._child.send(kind="cancel", id=READ_AHEAD)
 
     async def close(self) -> None:
         """Ends the process, killing it if it does not end by itself."""
         self._set_state(EngineState("closed", reason="The server is shutting down."))
-        process = self._process
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-        if process is not None and process.returncode is None:
-            if process.stdin is not None:
-                process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), CLOSE_SECONDS)
-            except asyncio.TimeoutError:
-                process.kill()
-                await process.wait()
+        await self._child.close()
         self._fail_jobs("The server is shutting down.")
-
-    def _send(self, **message: Any) -> None:
-        process = self._process
-        if process is None:
-            self._unsent.append(wire.pack(message))
-        elif process.stdin is not None and not process.stdin.is_closing():
-            process.stdin.write(wire.pack(message))
 
     def _set_state(self, state: EngineState) -> None:
         if state != self.state:
@@ -174,55 +142,14 @@ class Engine:
             self._changed.clear()
             self._on_state(state)
 
-    async def _supervise(self) -> None:
-        while self.state.phase not in ("failed", "closed"):
-            try:
-                await self._run_once()
-            except OSError as error:
-                self._set_state(EngineState("failed", reason=f"The engine process cannot be started: {error}."))
-            if self.state.phase in ("failed", "closed"):
-                self._fail_jobs(self.state.reason)
-                return
-            pause = self._count_death()
-            if pause is not None:
-                await asyncio.sleep(pause)
+    def _restarting(self, reason: str) -> None:
+        self._fail_jobs(reason)
+        self._set_state(EngineState("restarting", reason=reason))
 
-    async def _run_once(self) -> None:
-        """Starts the process and reads what it says until it ends."""
-        self._last_words = ""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tabby_lsp.engine.process",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "TABBY_LSP_LOG_LEVEL": logging.getLevelName(log.getEffectiveLevel())},
-        )
-        self._set_state(EngineState("loading"))
-        self._send(kind="load", settings=to_json(self.settings))
-        unsent, self._unsent = self._unsent, []
-        if self._process.stdin is not None:
-            self._process.stdin.writelines(unsent)
-        relay = asyncio.get_running_loop().create_task(self._relay_errors(self._process))
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                self._receive(await _read_message(self._process))
-        await self._process.wait()
-        await relay
-
-    async def _relay_errors(self, process: asyncio.subprocess.Process) -> None:
-        """The engine's stderr goes to the log; its last line may say why it died."""
-        assert process.stderr is not None
-        rest = b""
-        while data := await process.stderr.read(4096):  # not by lines: one without an end must not block the engine
-            *lines, rest = (rest + data).split(b"\n")
-            rest = rest[-4096:]
-            for line in lines:
-                text = line.decode("utf-8", "replace").rstrip()
-                if text:
-                    self._last_words = text
-                    log.info("engine: %s", text)
+    def _ended(self, reason: str) -> None:
+        self._fail_jobs(reason)
+        advice = "Try another model or fewer gpu layers, then restart it (command tabby.restart)."
+        self._set_state(EngineState("failed", reason=f"{reason} {advice}"))
 
     def _receive(self, message: dict[str, Any]) -> None:
         kind = message["kind"]
@@ -231,6 +158,7 @@ class Engine:
         elif kind == "ready":
             self._set_state(EngineState("ready", 100, from_json(ModelInfo, message["info"])))
         elif kind == "failed":
+            self._child.wanted = False  # it has told why: another one would say the same
             self._set_state(EngineState("failed", reason=message["reason"]))
         else:
             self._answer(kind, message)
@@ -254,35 +182,8 @@ class Engine:
         else:
             job.result.cancel()
 
-    def _count_death(self) -> float | None:
-        """Notes that the process died: how long to wait before the next start, or None if there is none."""
-        code = self._process.returncode if self._process else None
-        words = f": {self._last_words}" if self._last_words else ""
-        reason = f"The engine process died (exit status {code}){words}"
-        log.warning("%s", reason)
-        self._fail_jobs(reason)
-        now = time.monotonic()
-        self._deaths = [each for each in self._deaths if now - each < DEATHS_SECONDS] + [now]
-        if len(self._deaths) >= DEATHS:
-            self._set_state(
-                EngineState(
-                    "failed",
-                    reason=f"{reason}. It died {DEATHS} times within a minute and stays down: try another model "
-                    "or fewer gpu layers, then restart it (command tabby.restart).",
-                )
-            )
-            return None
-        self._set_state(EngineState("restarting", reason=reason))
-        return float(FIRST_PAUSE * 2 ** (len(self._deaths) - 1))
-
     def _fail_jobs(self, reason: str) -> None:
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             if not job.result.done():
                 job.result.set_exception(EngineError(reason))
-
-
-async def _read_message(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    assert process.stdout is not None
-    head = await process.stdout.readexactly(wire.LENGTH_BYTES)
-    return wire.unpack(await process.stdout.readexactly(wire.unpack_length(head)))

@@ -2,6 +2,9 @@
 
 One thread reads the pipe and sets the abort flag, the main thread runs llama.cpp. The process ends when the pipe
 closes, whatever it was doing: a killed editor leaves nothing behind.
+
+To it come `load` (first), `complete`, `write`, `cancel`. From it: `progress`, `ready` or `failed` (the model), then for
+each job `piece`s and one `done`, `cancelled` or `error`.
 """
 
 from __future__ import annotations
@@ -13,30 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from tabby_lsp import machine
+from tabby_lsp import machine, wire
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.data import EngineSettings, from_json, to_json
-from tabby_lsp.engine import wire
 from tabby_lsp.engine.scheduler import Scheduler
-
-
-class Pipe:
-    """The parent's end. `send` may be called from both threads."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lock = threading.Lock()
-
-    def send(self, **message: Any) -> None:
-        data = memoryview(wire.pack(message))
-        with self._lock:
-            try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
-            except OSError:  # the parent is gone
-                os._exit(0)
+from tabby_lsp.wire import Pipe
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 """Messages on the pipes between the server and its children: JSON, each behind its length in four bytes.
 
-Every message has a `kind`. To the engine: `load` (first), `complete`, `write`, `cancel`. From it: `progress`, `ready`
-or `failed` (the model), then for each job `piece`s and one `done`, `cancelled` or `error`.
+Every message has a `kind`; each child's `process` says which there are.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import struct
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,3 +40,20 @@ def read(read_bytes: Callable[[int], bytes]) -> dict[str, Any] | None:
     length = unpack_length(head)
     body = read_bytes(length)
     return unpack(body) if len(body) == length else None
+
+
+class Pipe:
+    """A child's way to its parent. `send` may be called from several threads."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def send(self, **message: Any) -> None:
+        data = memoryview(pack(message))
+        with self._lock:
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:  # the parent is gone
+                os._exit(0)

@@ -1,0 +1,93 @@
+"""Which brackets are open at a cursor, and which of them the text below closes. A scanner of a few lines.
+
+It knows strings, comments and brackets as most languages have them, no grammar: where what it finds does not fit
+together it says so, and whoever asks leaves the text alone.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from tabby_lsp.languages import language as facts_of
+
+CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
+# Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
+_QUOTES_CHARACTERS = frozenset(
+    ("c", "cpp", "csharp", "go", "haskell", "java", "kotlin", "objective-c", "ocaml", "rust", "scala", "swift", "zig")
+)
+_TRIPLE = r"'''(?s:.*?)(?:'''|\Z)|\"\"\"(?s:.*?)(?:\"\"\"|\Z)"
+_STRINGS = r"\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`"
+_SINGLE = r"'(?:\\.|[^'\\\n])*'"
+_CHARACTER = r"'(?:\\[^\n]{1,9}?|[^'\\\n])'"
+_BLOCK_COMMENT = r"/\*(?s:.*?)(?:\*/|\Z)"
+
+
+@cache
+def _scanner(language: str) -> re.Pattern[str]:
+    """Matches strings and comments whole, and brackets outside of them as its group. A quote that does not end on its
+    line is an apostrophe or a mark of another kind, and passed over.
+    """
+    comment = facts_of(language).comment
+    passed = [_TRIPLE, _STRINGS, _CHARACTER if language in _QUOTES_CHARACTERS else _SINGLE]
+    if comment:
+        passed.append(re.escape(comment) + r"[^\n]*")
+    if comment in ("//", ""):
+        passed.append(_BLOCK_COMMENT)
+    return re.compile("|".join(passed) + r"|([][(){}])")
+
+
+def unmatched(text: str, language: str) -> tuple[str, str]:
+    """The closers in a text that close nothing in it, and the openers that nothing in it closes."""
+    closers, openers = "", ""
+    for bracket in _scanner(language).findall(text):
+        if bracket in CLOSER_OF:
+            openers += bracket
+        elif bracket and openers and CLOSER_OF[openers[-1]] == bracket:
+            openers = openers[:-1]
+        elif bracket:  # the text begins within these, or there is no telling what it is
+            closers, openers = closers + bracket, ""
+    return closers, openers
+
+
+def left_to_close(before: str, after: str, language: str) -> str | None:
+    """The closers that are still to be written between two texts, in their order. None if there is no telling, as
+    within a comment or a string of several lines.
+    """
+    if _ends_in_prose(before, language):
+        return None
+    openers, closers = unmatched(before, language)[1], unmatched(after, language)[0]
+    missing = max(0, len(openers) - len(closers))
+    closed, open_still = openers[: len(openers) - missing], openers[len(openers) - missing :]
+    if not closers.startswith("".join(CLOSER_OF[opener] for opener in reversed(closed))):
+        return None
+    return "".join(CLOSER_OF[opener] for opener in reversed(open_still))
+
+
+def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> int | None:
+    """Where in a text, behind the beginning of its line, the first closer stands that neither an opener in the text
+    nor what is `allowed` accounts for.
+    """
+    openers = ""
+    for match in _scanner(language).finditer(line_prefix + text):
+        bracket = match[1]
+        if not bracket or match.start() < len(line_prefix):
+            continue
+        if bracket in CLOSER_OF:
+            openers += bracket
+        elif openers:
+            openers = openers[:-1]
+        elif allowed.startswith(bracket):
+            allowed = allowed[1:]
+        else:
+            return match.start() - len(line_prefix)
+    return None
+
+
+def _ends_in_prose(text: str, language: str) -> bool:
+    matches = list(_scanner(language).finditer(text))
+    if not matches or matches[-1].end() < len(text):
+        return False
+    last = matches[-1]
+    mark, end = {"/*": ("/*", "*/")}.get(last[0][:2], (last[0][:3], last[0][:3]))
+    return mark in ("/*", '"""', "'''") and not (len(last[0]) >= len(mark) + len(end) and last[0].endswith(end))
