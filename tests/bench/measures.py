@@ -282,7 +282,7 @@ def draw(measured: Sequence[Measured], title: str, path: Path) -> None:
     axes.set(xscale="log", xlabel="milliseconds from key to suggestion", ylabel="share of suggestions", ylim=(0, 1))
     axes.set_title(title)
     axes.grid(which="both", alpha=0.3)
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
