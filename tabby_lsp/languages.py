@@ -20,17 +20,22 @@ class Language:
     name: str  # as models were trained with it; empty if unknown
     comment: str  # marker of a line comment; empty if there is none
     extensions: tuple[str, ...]
+    grammar: str  # of tree-sitter; empty if none is used
+
+
+def _row(id: str, name: str, comment: str, extensions: list[str], grammar: str = "") -> Language:
+    return Language(id, name, comment, tuple(extensions), grammar)
 
 
 @cache
 def _all() -> dict[str, Language]:
     table = tomllib.loads(files("tabby_lsp").joinpath("languages.toml").read_text(encoding="utf-8"))
-    return {id: Language(id, row["name"], row["comment"], tuple(row["extensions"])) for id, row in table.items()}
+    return {id: _row(id, **row) for id, row in table.items()}
 
 
 def language(id: str) -> Language:
     """The language of an LSP language id; one without name and comment marker for an unknown id."""
-    return _all().get(id) or Language(id, "", "", ())
+    return _all().get(id) or Language(id, "", "", (), "")
 
 
 def language_of_path(path: str) -> str:

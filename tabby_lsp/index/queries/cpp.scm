@@ -1,0 +1,65 @@
+(function_definition declarator: (function_declarator declarator: (_) @name) body: (_) @body) @definition.function
+
+(function_definition declarator: (_ (function_declarator declarator: (_) @name)) body: (_) @body) @definition.function
+
+(function_definition declarator: (_ (_ (function_declarator declarator: (_) @name))) body: (_) @body) @definition.function
+
+(declaration declarator: (function_declarator declarator: (identifier) @name)) @definition.function
+
+(declaration declarator: (pointer_declarator (function_declarator declarator: (identifier) @name))) @definition.function
+
+(struct_specifier name: (type_identifier) @name body: (_) @body) @definition.class
+
+(union_specifier name: (type_identifier) @name body: (_) @body) @definition.class
+
+(enum_specifier name: (type_identifier) @name body: (_) @body) @definition.class
+
+(type_definition type: (_ body: (_) @body) declarator: (type_identifier) @name) @definition.class
+
+(type_definition declarator: (type_identifier) @name) @definition.type
+
+(type_definition
+  declarator: (function_declarator
+    declarator: (parenthesized_declarator (pointer_declarator (type_identifier) @name)))) @definition.type
+
+(preproc_def name: (identifier) @name) @definition.constant
+
+(preproc_function_def name: (identifier) @name) @definition.function
+
+(translation_unit (declaration declarator: (identifier) @name) @definition.variable)
+
+(translation_unit (declaration declarator: (init_declarator declarator: (identifier) @name)) @definition.variable)
+
+(translation_unit
+  (declaration declarator: (init_declarator declarator: (_ declarator: (identifier) @name))) @definition.variable)
+
+(preproc_include path: (_) @import.module) @import
+
+(function_definition declarator: (function_declarator declarator: (_) @name)) @definition.function
+
+(field_declaration declarator: (function_declarator declarator: (_) @name)) @definition.function
+
+(field_declaration declarator: (_ (function_declarator declarator: (_) @name))) @definition.function
+
+(field_declaration declarator: (field_identifier) @name) @definition.variable
+
+(class_specifier name: (_) @name body: (_) @body) @definition.class
+
+(struct_specifier name: (_) @name body: (_) @body) @definition.class
+
+(namespace_definition name: (_) @name body: (_) @body) @definition.module
+
+(alias_declaration name: (type_identifier) @name) @definition.type
+
+(concept_definition name: (identifier) @name) @definition.type
+
+(namespace_definition
+  body: (_ (declaration declarator: (init_declarator declarator: (identifier) @name)) @definition.variable))
+
+(template_declaration) @outer
+
+(comment) @comment
+
+[(identifier) (field_identifier) (type_identifier) (namespace_identifier)] @reference
+
+(ERROR) @error

@@ -1,0 +1,224 @@
+"""Questions to the index: what has a name, what is in a file, what is like a text.
+
+Reads only, on a connection of its own, in any process and while others write. Where there is no index, or none that
+can be read, the answer is that there is nothing. Knows neither who writes it nor what becomes of the hits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabby_lsp.index.store import VERSION, storable, terms, unpacked
+from tabby_lsp.index.symbols import Import, Symbol
+from tabby_lsp.text import split_lines
+
+MOST_LINES = 120  # of a definition are shown: of a class its head and what one sees first
+HITS_PER_FILE = 2
+# A question is asked with the rarest of its terms, since each place of a term costs time and a common one tells little:
+# so many terms are looked at, a term may be in so many chunks, and all that are asked for in so many together.
+MOST_TERMS, MOST_PLACES, ALL_PLACES = 48, 500, 2_000
+SAME_NAME = 200  # definitions of one name among which the best are chosen
+
+_LAST = "\U0010ffff"  # comes after everything that can follow a prefix
+_WORD = re.compile(r"[\w$]+")
+_FILE = "roots.path, files.path, language"
+_JOINED = "JOIN files ON files.id = file JOIN roots ON roots.id = root"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    root: str
+    path: str  # from the root, with "/"
+    language: str
+    first: int  # its lines, the last one included
+    last: int
+    text: str  # of these lines, without the last line end
+    score: float  # the higher the better, to be compared within one answer
+    name: str = ""  # of the symbol that it is, or that it begins in
+    kind: str = ""
+    signature: str = ""
+    doc: str = ""
+
+
+class Search:
+    """To be used by one thread at a time."""
+
+    def __init__(self, path: Path | None, connection: sqlite3.Connection | None = None) -> None:
+        """Of a file, or by a connection that the store has already: it is then left open."""
+        self._path = path
+        self._database = connection
+        self._node: tuple[int, int] | None = None
+        self._common: set[str] = set()  # terms found to be in too many chunks; few, since they are common
+
+    def close(self) -> None:
+        if self._path is not None and self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def definitions(self, name: str, limit: int = 10) -> list[Hit]:
+        """What is called exactly this: what can be reached from outside first, and what is no test."""
+        query = (
+            f"SELECT file, {_FILE}, first, last, symbols.name, kind, signature, doc, scope FROM symbols {_JOINED}"
+            " WHERE symbols.name = ? COLLATE NOCASE AND symbols.name = ? LIMIT ?"
+        )
+        rows = self._rows(query, (storable(name), storable(name), SAME_NAME))
+        rows.sort(key=lambda row: (_is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
+        return [self._definition(row, 1 / (1 + rank)) for rank, row in enumerate(rows[:limit])]
+
+    def symbols_like(self, prefix: str, limit: int = 20) -> list[Hit]:
+        """What has a name that begins like this, in any case, by name; without texts."""
+        query = (
+            f"SELECT file, {_FILE}, first, last, symbols.name, kind, signature, doc FROM symbols {_JOINED}"
+            " WHERE symbols.name COLLATE NOCASE BETWEEN ? AND ? ORDER BY symbols.name COLLATE NOCASE LIMIT ?"
+        )
+        prefix = storable(prefix)
+        rows = self._rows(query, (prefix, prefix + _LAST, limit)) if prefix else []
+        return [_without_text(*row[1:]) for row in rows]
+
+    def files_like(self, name: str, limit: int = 20) -> list[Hit]:
+        """Files with a name that begins like this, in any case, and then those with it anywhere in their path."""
+        columns = f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root WHERE"
+        name = storable(name)
+        if not name:
+            return []
+        begins = f"{columns} files.name COLLATE NOCASE BETWEEN ? AND ? ORDER BY files.name COLLATE NOCASE LIMIT ?"
+        rows = self._rows(begins, (name, name + _LAST, limit))
+        if len(rows) < limit:
+            pattern = "%" + re.sub(r"([\\%_])", r"\\\1", name) + "%"
+            holds = f"{columns} files.path LIKE ? ESCAPE '\\' LIMIT ?"
+            rows = list(dict.fromkeys([*rows, *self._rows(holds, (pattern, limit))]))[:limit]
+        return [_without_text(*row) for row in rows]
+
+    def in_file(self, path: Path) -> list[Symbol]:
+        """What a file defines, in its order."""
+        query = "SELECT name, kind, scope, first, last, signature, doc FROM symbols WHERE file = ? ORDER BY rowid"
+        return [Symbol(*row) for row in self._rows(query, (self._file(path),))]
+
+    def imports_in(self, path: Path) -> list[Import]:
+        query = "SELECT module, names, alias FROM imports WHERE file = ? ORDER BY rowid"
+        rows = self._rows(query, (self._file(path),))
+        return [Import(module, tuple(names.split("\n")) if names else (), alias) for module, names, alias in rows]
+
+    def using(self, name: str, limit: int = 20) -> list[Hit]:
+        """Files that use a name which they do not define; without texts."""
+        words = _WORD.findall(storable(name))
+        if not words:
+            return []
+        query = (
+            f"SELECT {_FILE}, 0, max(lines - 1, 0), uses.names FROM use_names JOIN uses ON uses.file = use_names.rowid"
+            " JOIN files ON files.id = uses.file JOIN roots ON roots.id = root WHERE use_names MATCH ? LIMIT ?"
+        )
+        rows = self._rows(query, (" AND ".join(f'"{word}"' for word in words), 10 * limit))
+        return [_without_text(*row[:5]) for row in rows if storable(name) in row[5].split(" ")][:limit]
+
+    def find(self, text: str, limit: int = 10, excluding: Path | None = None) -> list[Hit]:
+        """Chunks that have the rarest terms in common with a text (BM25), the best first, few of the same file."""
+        question = self._question(terms(storable(text)))
+        if not question:
+            return []
+        query = "SELECT rowid, bm25(chunk_terms) FROM chunk_terms WHERE chunk_terms MATCH ? LIMIT ?"
+        ranked = sorted(self._rows(query, (question, ALL_PLACES)), key=lambda row: (row[1], row[0]))
+        excluded = self._file(excluding) if excluding is not None else -1
+        hits: list[Hit] = []
+        taken: dict[int, int] = {excluded: HITS_PER_FILE}
+        for chunk, score in ranked:
+            if len(hits) >= limit:
+                break
+            columns = f"SELECT file, {_FILE}, first, last, text FROM chunks {_JOINED} WHERE chunks.id = ?"
+            for row in self._rows(columns, (chunk,)):
+                if taken.get(row[0], 0) < HITS_PER_FILE:
+                    taken[row[0]] = taken.get(row[0], 0) + 1
+                    hits.append(self._chunk(row, -score))
+        return hits
+
+    def _question(self, asked: Sequence[str]) -> str:
+        """The rarest terms, any of which may be there; if all of them are common ones, these, all of which must."""
+        # Long names are rare ones: with those of a whole file one must begin somewhere.
+        looked_at = sorted((term for term in asked if term not in self._common), key=len, reverse=True)[:MOST_TERMS]
+        places = ", ".join("?" * len(looked_at))
+        rows = self._rows(f"SELECT term, doc FROM term_counts WHERE term IN ({places})", looked_at)
+        self._common.update(term for term, count in rows if count > MOST_PLACES)
+        rare: list[str] = []
+        room = ALL_PLACES
+        for term, count in sorted(rows, key=lambda row: (row[1], row[0])):
+            room -= count
+            if room >= 0 and count <= MOST_PLACES:
+                rare.append(f'"{term}"')
+        if rare:
+            return " OR ".join(rare)
+        return " AND ".join(f'"{term}"' for term in asked if term in self._common)
+
+    def _definition(self, row: Sequence[Any], score: float) -> Hit:
+        file, root, path, language, first, last, name, kind, signature, doc = row[:10]
+        end = min(last, first + MOST_LINES - 1)
+        lines: dict[int, str] = {}
+        query = "SELECT first, last, text FROM chunks WHERE file = ? AND last >= ? AND first <= ?"
+        for start, stop, text in self._rows(query, (file, first, end)):
+            lines.update(zip(range(start, stop + 1), split_lines(_text(text)), strict=False))
+        shown = "".join(lines.get(line, "\n") for line in range(first, end + 1))  # between chunks lines are blank
+        return Hit(root, path, language, first, end, shown.rstrip("\r\n"), score, name, kind, signature, doc)
+
+    def _chunk(self, row: Sequence[Any], score: float) -> Hit:
+        file, root, path, language, first, last, text = row
+        query = (
+            "SELECT name, kind, signature, doc FROM symbols WHERE file = ? AND first <= ? AND last >= ?"
+            " ORDER BY first >= ? DESC, CASE WHEN first >= ? THEN first ELSE -first END LIMIT 1"
+        )
+        symbol = self._rows(query, (file, last, first, first, first)) or [("", "", "", "")]
+        return Hit(root, path, language, first, last, _text(text).rstrip("\r\n"), score, *symbol[0])
+
+    def _file(self, path: Path) -> int:
+        """The file's number; -1 if it is not in the index."""
+        query = "SELECT files.id FROM files JOIN roots ON roots.id = root WHERE roots.path = ? AND files.path = ?"
+        for (root,) in self._rows("SELECT path FROM roots ORDER BY length(path) DESC"):
+            place = Path(storable(str(path)))
+            if place.is_relative_to(root):
+                for (id,) in self._rows(query, (root, place.relative_to(root).as_posix())):
+                    return int(id)
+        return -1
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            database = self._opened()
+            return [] if database is None else database.execute(query, values).fetchall()
+        except (sqlite3.Error, OSError, ValueError):
+            self.close()  # it may have been made anew meanwhile
+            return []
+
+    def _opened(self) -> sqlite3.Connection | None:
+        if self._path is None:
+            return self._database
+        status = os.stat(self._path)
+        node = (status.st_dev, status.st_ino)
+        if self._database is None or node != self._node:
+            self.close()
+            self._node = node
+            self._common.clear()
+            address = Path(os.path.abspath(self._path)).as_uri() + "?mode=ro"
+            self._database = sqlite3.connect(
+                address, timeout=1, uri=True, isolation_level=None, check_same_thread=False
+            )
+            if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                self.close()
+        return self._database
+
+
+def _without_text(root: str, path: str, language: str, first: int, last: int, *symbol: str) -> Hit:
+    return Hit(root, path, language, first, last, "", 1.0, *symbol)
+
+
+def _text(packed: bytes) -> str:
+    try:
+        return unpacked(packed)
+    except sqlite3.DatabaseError:
+        return ""
+
+
+def _is_test(path: str) -> bool:
+    return re.search(r"(^|[/._-])(tests?|spec|testing|mocks?)([/._-]|$)", path, re.IGNORECASE) is not None

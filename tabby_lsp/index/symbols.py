@@ -1,0 +1,294 @@
+"""What a file defines, imports and uses: by the grammar of its language, or else line by line.
+
+The queries in `queries/` name what they find; this module knows those names and no grammar:
+
+- `@definition.<kind>` a definition, with its `@name` and, where it has one, its `@body`, or the end of its `@head`;
+  `@receiver` is the type that a method names. Matches of the same node are parts of one definition, and the most
+  telling kind counts.
+- `@scope` gives a name to what is in it, and is not a symbol.
+- `@outer` and `@decorated` begin before the definition that is first in them and belong to it; what is `@outer`
+  belongs to its signature too. `@attached` and `@comment` belong to the definition in the line below.
+- `@doc` is a docstring, if a body begins with it.
+- `@import`, with `@import.module`, `.name` and `.alias`; with `.function` only if it is one that imports. References
+  are not looked for in it, nor in `@import.whole`.
+- `@reference` is any identifier. In an `@error` the lines are read, too.
+
+Patterns marked "older" or "newer" are of one generation of grammars (see `tabby_lsp.syntax`).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from itertools import accumulate
+
+from tabby_lsp import languages, syntax
+from tabby_lsp.index.chunks import chunks
+from tabby_lsp.index.comments import first_paragraph
+from tabby_lsp.index.lines import is_keyword, read_lines
+from tabby_lsp.index.parts import Definition, Import, Outline, Symbol, nest, symbols_of
+from tabby_lsp.syntax import Capture
+from tabby_lsp.text import split_lines
+
+__all__ = ["Import", "Outline", "Symbol", "outline"]
+
+_KINDS = ("class", "function", "module", "type", "constant", "variable", "")  # the most telling first
+_IS_TYPE = {kind: kind in ("class", "type") for kind in _KINDS}
+_IMPORTING = {"require", "require_relative", "load", "autoload"}
+_SINGLE = ("decorated", "outer", "attached", "comment", "doc", "import.whole", "reference", "error")
+_CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
+_QUERY_OF = {"tsx": "typescript"}
+_MAY_BE = {"c": "cpp"}  # what a header is in truth is not in its name
+_HEAD_REACH = 80  # characters before a definition in which words like `export` are looked for
+_NAME = re.compile(r"(?:[\w$#.@~:]|\\)+[?!=]?|operator\W+|[^\w\s()]+")
+_WORDS = re.compile(r"[\w\s]*")
+_QUOTED = re.compile(r"([\"'`])(.+)\1")
+
+
+def outline(text: str, language: str) -> Outline:
+    """Never fails: what no grammar can read is read by its lines."""
+    lines = split_lines(text)
+    found = _read(text, lines, language)
+    definitions, imports, references = found or read_lines(lines, language)
+    tops = nest(definitions)
+    return Outline(symbols_of(tops), tuple(imports), tuple(references), chunks(lines, tops), found is not None)
+
+
+def _read(
+    text: str, lines: Sequence[str], language: str
+) -> tuple[list[Definition], list[Import], Iterable[str]] | None:
+    """What the grammar says; None where there is none or it cannot be used."""
+    captures = _captures(text, language)
+    if captures is None:
+        return None
+    single: dict[str, list[Capture]] = {name: [] for name in _SINGLE}
+    matches: dict[int, list[Capture]] = {}
+    for each in captures:
+        if each.name in single:
+            single[each.name].append(each)
+        else:
+            matches.setdefault(each.match, []).append(each)
+    imports, spans = _imports(text, matches.values())
+    definitions, names = _definitions(text, matches.values())
+    definitions = [each for each in definitions if (each.start, each.end) not in spans]  # `const a = require("a")`
+    _extend(definitions, text, single)
+    _comment(definitions, text, single)
+    spans.update((each.start, each.end) for each in single["import.whole"])
+    if single["error"]:
+        definitions.extend(_missed(definitions, lines, language, single["error"]))
+    return definitions, imports, _references(text, single, spans, names)
+
+
+def _captures(text: str, language: str) -> list[Capture] | None:
+    if not syntax.has_grammar(language):
+        return None
+    found = syntax.captures(text, language, query(language))
+    if found is None or language not in _MAY_BE or not _unclear(found):
+        return found
+    other = _captures(text, _MAY_BE[language])
+    return found if other is None or len(_unclear(other)) >= len(_unclear(found)) else other
+
+
+def _unclear(captures: Iterable[Capture]) -> set[int]:
+    """The lines that the grammar does not understand."""
+    return {line for each in captures if each.name == "error" for line in range(each.first, each.last + 1)}
+
+
+@cache
+def query(language: str) -> str:
+    """The text of the query for a language that has a grammar."""
+    grammar = languages.language(language).grammar
+    name = _QUERY_OF.get(grammar, grammar) + ".scm"
+    return files("tabby_lsp.index").joinpath("queries").joinpath(name).read_text(encoding="utf-8")
+
+
+@dataclass(slots=True)
+class _Node:
+    """What the matches say of one node that defines something."""
+
+    node: Capture
+    kinds: set[str] = field(default_factory=set)
+    names: list[Capture] = field(default_factory=list)
+    body: int = -1
+    head: int = -1
+    receiver: str = ""
+
+
+def _definitions(text: str, matches: Iterable[Sequence[Capture]]) -> tuple[list[Definition], set[int]]:
+    """The definitions in order of the file, and where the names stand that they define."""
+    nodes: dict[tuple[int, int], _Node] = {}
+    for match in matches:
+        whole = next((each for each in match if each.name == "scope" or each.name.startswith("definition.")), None)
+        if whole is None:
+            continue
+        node = nodes.setdefault((whole.start, whole.end), _Node(whole))
+        node.kinds.add(whole.name.partition(".")[2])
+        for each in match:
+            if each.name == "name" and _NAME.fullmatch(text, each.start, each.end):
+                node.names.append(each)
+            elif each.name == "body":
+                node.body = each.start
+            elif each.name == "head":
+                node.head = max(node.head, each.end)
+            elif each.name == "receiver":
+                node.receiver = text[each.start : each.end]
+    found: list[Definition] = []
+    places: set[int] = set()
+    for key in sorted(nodes, key=lambda key: (key[0], -key[1])):
+        for name, place in _names(text, nodes[key].names).items():
+            definition = _definition(text, nodes[key], name)
+            if definition.kind:
+                places.add(place)
+            if not (found and _is_twin(found[-1], definition)):
+                found.append(definition)
+    return found, places
+
+
+def _names(text: str, captures: Iterable[Capture]) -> dict[str, int]:
+    return {text[each.start : each.end]: each.start + text[each.start : each.end].rfind("::") + 1 for each in captures}
+
+
+def _definition(text: str, node: _Node, name: str) -> Definition:
+    start, end = node.node.start, node.node.end
+    kind = min(node.kinds, key=_KINDS.index)
+    receiver, _, last_name = name.rpartition("::")
+    if kind == "variable" and _CONSTANT.fullmatch(name):
+        kind = "constant"
+    return Definition(
+        name=last_name,
+        kind=kind,
+        start=start,
+        end=end,
+        first=node.node.first,
+        last=node.node.last,
+        line=node.node.first,
+        signature=_signature(text, start, start, _head_end(node)),
+        receiver=node.receiver or receiver.replace("::", "."),
+        whole=kind not in ("constant", "variable") and node.node.last > node.node.first,
+        body=node.body,
+        head=_head_end(node),
+    )
+
+
+def _head_end(node: _Node) -> int:
+    return node.body if node.body >= 0 else node.head if node.head >= 0 else node.node.end
+
+
+def _is_twin(around: Definition, inner: Definition) -> bool:
+    """Whether two say the same, as in `typedef struct a {} a` or `const a = function a() {}`."""
+    return (
+        around.name == inner.name
+        and _IS_TYPE[around.kind] is _IS_TYPE[inner.kind]
+        and around.first == inner.first
+        and inner.end <= around.end
+    )
+
+
+def _signature(text: str, first: int, start: int, end: int) -> str:
+    """The text of a head, with words of the line that stand before it, like `export`."""
+    reach = max(0, first - _HEAD_REACH)
+    line = max(text.rfind("\n", reach, first), text.rfind("\r", reach, first)) + 1
+    if (line or not reach) and _WORDS.fullmatch(text, line, first):
+        first = line
+    return text[first:end].strip()
+
+
+def _extend(definitions: list[Definition], text: str, single: dict[str, list[Capture]]) -> None:
+    """Gives definitions what is around them: decorators, `template <…>`, `export`."""
+    starts = [each.start for each in definitions]
+    for wrapper in (*single["decorated"], *single["outer"]):
+        place = bisect_left(starts, wrapper.start)
+        if place == len(starts) or definitions[place].end > wrapper.end:
+            continue
+        each = definitions[place]
+        each.first = min(each.first, wrapper.first)
+        if wrapper.name == "outer":
+            each.signature = _signature(text, wrapper.start, each.start, each.head)
+            each.whole = each.whole or (each.kind not in ("constant", "variable") and wrapper.last > wrapper.first)
+
+
+def _comment(definitions: list[Definition], text: str, single: dict[str, list[Capture]]) -> None:
+    """Gives definitions their documentation, and the lines of comments and attributes directly above."""
+    docs = {each.start: each for each in single["doc"]}
+    above = {each.last: each for each in (*single["attached"], *single["comment"]) if _begins_line(text, each)}
+    for definition in definitions:
+        comments: list[str] = []
+        while (each := above.get(definition.first - 1)) is not None:
+            definition.first = each.first
+            if each.name == "comment":
+                comments.append(text[each.start : each.end])
+        doc = docs.get(definition.body)
+        raw = "\n".join(reversed(comments)) if doc is None else text[doc.start : doc.end]
+        definition.doc = first_paragraph(raw)
+
+
+def _begins_line(text: str, node: Capture) -> bool:
+    before = text[max(0, node.start - _HEAD_REACH) : node.start]
+    return not before[max(before.rfind("\n"), before.rfind("\r")) + 1 :].strip()
+
+
+def _missed(
+    definitions: Sequence[Definition], lines: Sequence[str], language: str, errors: Iterable[Capture]
+) -> list[Definition]:
+    """What begins in lines that the grammar does not understand, as behind a bracket that is yet to be closed."""
+    known = {line for each in definitions if each.kind for line in (each.first, each.line)}
+    unclear = _unclear(errors) - known
+    starts = [0, *accumulate(map(len, lines))]
+    found = []
+    for each in read_lines(lines, language)[0]:
+        if each.line in unclear and each.kind in ("class", "function"):
+            each.start, each.end = starts[each.line], starts[each.last + 1]
+            found.append(each)
+    return found
+
+
+def _imports(text: str, matches: Iterable[Sequence[Capture]]) -> tuple[list[Import], set[tuple[int, int]]]:
+    """The imports in order of the file, and where they stand."""
+    nodes: dict[tuple[int, int], dict[str, list[str]]] = {}
+    for match in matches:
+        said = {each.name: each for each in match}
+        whole, function = said.get("import"), said.get("import.function")
+        if whole is None or (function is not None and text[function.start : function.end] not in _IMPORTING):
+            continue
+        node = nodes.setdefault((whole.start, whole.end), {"import.module": [], "import.name": [], "import.alias": []})
+        for name, values in node.items():
+            each = said.get(name)
+            if each is not None and text[each.start : each.end] not in values:
+                values.append(text[each.start : each.end])
+    found = []
+    spans = sorted((key for key in nodes if nodes[key]["import.module"]), key=lambda key: (key[0], -key[1]))
+    for place, key in enumerate(spans):
+        names, aliases = nodes[key]["import.name"], nodes[key]["import.alias"]
+        inner = spans[place + 1] if place + 1 < len(spans) else key
+        if not names and not aliases and inner[0] < key[1] and inner != key:
+            continue  # a statement whose parts say it all
+        module = _unquoted(nodes[key]["import.module"][0])
+        found.append(Import(module, tuple(_unquoted(name) for name in names), aliases[0] if aliases else ""))
+    return found, set(spans)
+
+
+def _unquoted(text: str) -> str:
+    quoted = _QUOTED.search(text)
+    return quoted[2] if quoted else text.strip("<>() \t")
+
+
+def _references(
+    text: str, single: dict[str, list[Capture]], spans: set[tuple[int, int]], names: set[int]
+) -> Iterable[str]:
+    """Distinct identifiers outside of imports, but for those that stand there to be defined."""
+    found: dict[str, None] = {}
+    imported = sorted(spans, reverse=True)
+    unclear = _unclear(single["error"])  # where a grammar takes its own keywords for names
+    end = -1  # of the imports that began so far
+    for each in sorted(single["reference"], key=lambda each: each.start):
+        while imported and imported[-1][0] <= each.start:
+            end = max(end, imported.pop()[1])
+        if each.start >= end and each.start not in names:
+            name = text[each.start : each.end]
+            if each.first not in unclear or not is_keyword(name):
+                found[name] = None
+    return found

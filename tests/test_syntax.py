@@ -1,0 +1,143 @@
+"""Syntax trees as plain data, on real grammars."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tabby_lsp import languages, syntax
+from tabby_lsp.index.symbols import query
+from tabby_lsp.text import split_lines
+
+GRAMMARS = [
+    "python",
+    "javascript",
+    "javascriptreact",
+    "typescript",
+    "typescriptreact",
+    "go",
+    "rust",
+    "java",
+    "c",
+    "cpp",
+    "csharp",
+    "ruby",
+    "php",
+]
+NAMES = "(identifier) @name"
+
+
+def names(text: str, language: str = "python", pattern: str = NAMES) -> list[str]:
+    found = syntax.captures(text, language, pattern)
+    assert found is not None
+    return [text[each.start : each.end] for each in found]
+
+
+def test_importing_the_module_loads_no_tree_sitter() -> None:
+    script = "import sys, tabby_lsp.syntax, tabby_lsp.index.symbols; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert {"tree_sitter", "tree_sitter_languages", "tree_sitter_language_pack"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("language", GRAMMARS)
+def test_the_languages_of_the_first_class_have_a_grammar_that_loads(language: str) -> None:
+    assert syntax.has_grammar(language)
+    assert syntax.errors("", language) == 0
+
+
+@pytest.mark.parametrize("language", GRAMMARS)
+def test_every_pattern_is_known_to_the_grammar_unless_it_says_of_which_generation_it_is(language: str) -> None:
+    unknown = syntax.unknown_patterns(language, query(language))
+    assert [each for each in unknown if not each.startswith(("; older", "; newer"))] == []
+
+
+def test_a_grammar_is_named_for_no_language_but_those() -> None:
+    assert sorted(each for each in GRAMMARS if languages.language(each).grammar) == sorted(GRAMMARS)
+    assert not any(map(syntax.has_grammar, ["lua", "plaintext", "markdown", "no such language", ""]))
+
+
+@pytest.mark.parametrize("language", ["lua", "plaintext", "no such language"])
+def test_without_a_grammar_there_is_no_answer(language: str) -> None:
+    assert syntax.captures("x = 1\n", language, NAMES) is None
+    assert syntax.errors("x = 1\n", language) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "grün = 1\nblau = grün\n",
+        "a = '日本語 🐍'; b = a\n",
+        "# \u2028\x0c\ufeff\nc = 'é'\r\nd = c\r\n",
+        "e = '\udc80'  # a lone surrogate, as an undecodable byte comes in\nf = e\n",
+        "g = 1\rh = g\r",
+    ],
+    ids=["names", "strings", "line ends", "surrogates", "carriage returns"],
+)
+def test_offsets_are_characters_and_rows_are_lines(text: str) -> None:
+    found = syntax.captures(text, "python", NAMES)
+    assert found
+    lines = split_lines(text)
+    for each in found:
+        name = text[each.start : each.end]
+        assert name.isidentifier()
+        assert each.first == each.last
+        before = sum(len(line) for line in lines[: each.first])
+        assert lines[each.first][each.start - before :].startswith(name)
+
+
+def test_a_node_that_ends_with_its_line_does_not_reach_into_the_next() -> None:
+    found = syntax.captures("#define A 1\n#define B 2\n", "c", "(preproc_def) @it")
+    assert found is not None
+    assert [(each.first, each.last) for each in found] == [(0, 0), (1, 1)]
+
+
+def test_captures_of_one_match_have_the_same_number() -> None:
+    text = "def a(): pass\ndef b(): pass\n"
+    found = syntax.captures(text, "python", "(function_definition name: (_) @name body: (_) @body) @whole")
+    assert found is not None
+    matches: dict[int, set[str]] = {}
+    for each in found:
+        matches.setdefault(each.match, set()).add(each.name)
+    assert list(matches.values()) == [{"name", "body", "whole"}] * 2
+
+
+def test_what_stands_around_a_syntax_error_is_found() -> None:
+    text = "def first(): pass\n\nx = = )\n\ndef second(): pass\n"
+    found = names(text, pattern="(function_definition name: (_) @name)")
+    assert "first" in found and "second" in found
+    errors = syntax.errors(text, "python")
+    assert errors is not None and errors > 0
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x = 1\n", "def f():\n    return 1\n", "\ufeffx = 1\n"])
+def test_correct_text_has_no_errors(text: str) -> None:
+    assert syntax.errors(text, "python") == 0
+
+
+def test_a_pattern_that_the_grammar_does_not_know_is_left_out() -> None:
+    text = "(no_such_node) @a\n\n(identifier) @b\n\n(broken"
+    assert names("x\n", pattern=text) == ["x"]
+    assert syntax.unknown_patterns("python", text) == ["(no_such_node) @a", "(broken"]
+
+
+def test_a_parse_that_takes_too_long_is_given_up_and_the_next_one_is_not_spoilt() -> None:
+    assert syntax.captures("x = [" + "(1 + 2), " * 200_000 + "]\n", "python", NAMES, milliseconds=1) is None
+    assert names("y\n") == ["y"]
+
+
+def test_a_text_that_is_too_large_is_not_parsed() -> None:
+    assert syntax.captures("x\n" * (syntax.MOST_CHARACTERS // 2 + 1), "python", NAMES) is None
+
+
+def test_a_text_that_is_one_great_error_is_not_queried() -> None:
+    assert syntax.captures("(" * 200_000, "c", NAMES) is None
+
+
+@pytest.mark.parametrize("text", ["\x00\x01\x02", "\x00" * 1000, "\udcff\udcfe" * 100, "(((((" * 100, "\\\n" * 500])
+@pytest.mark.parametrize("language", GRAMMARS)
+def test_no_text_makes_it_fail(language: str, text: str) -> None:
+    found = syntax.captures(text, language, query(language))
+    assert found is None or all(0 <= each.start <= each.end <= len(text) for each in found)
+    assert syntax.errors(text, language) is not None
