@@ -98,6 +98,13 @@ class CompletionSettings:
         "Whether what may be wanted next is worked out in idle moments: the suggestion after the one that is shown, "
         "and more of the text around a place that you have jumped to.",
     )
+    confidence: float = _setting(
+        -1.0,
+        "How sure the model must be of a suggestion that you have not asked for, 0 to 1 (1 / perplexity of its first "
+        "line); 0 shows all. -1: what was fitted for the model, or 0.1.",
+        minimum=-1.0,
+        maximum=1.0,
+    )
     debounce: int = _setting(
         -1,
         "Milliseconds after a key before the model is asked. -1: none, except where suggestions take many times as "

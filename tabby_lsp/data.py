@@ -53,11 +53,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One text that the model wrote, before the filters, with the probability of each token at its turn."""
+    """One text that the model wrote, before the filters, with the probability of each token at its turn.
+
+    `lines`: how sure it was of each line, 0 to 1 (see `completion.confidence`).
+    """
 
     text: str
     probabilities: tuple[float, ...]
     stop: str  # "end token", "length", "line end", "scope end", "stop word", "repetition", "following line"
+    lines: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class Completion:
     alternatives: tuple[Alternative, ...] = ()
     prompt: str = ""
     pending: str = ""  # the end of the text before the cursor that the prompt left to the model to write again
+    confidence: float = 1.0  # of the first line of `text`
 
     @property
     def choices(self) -> tuple[Alternative, ...]:
@@ -126,6 +131,7 @@ class EngineSettings:
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
+    confidence: float = -1.0  # that the model must have in what is shown, 0 to 1; -1: what suits the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,7 @@ class ModelInfo:
     max_prompt_tokens: int
     memory_needed: int  # bytes: weights, KV cache and compute buffers, estimated before loading
     prefill_rate: float  # tokens per second, measured at loading
+    confidence: float  # that it must have in what is shown, 0 to 1
     notes: tuple[str, ...] = ()  # what the user should know once
 
 

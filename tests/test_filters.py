@@ -6,9 +6,11 @@ takes the place of.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tabby_lsp.completion.filters import before_overtyped, clean, overtyped
+from tabby_lsp.completion.filters import before_overtyped, clean, close_brackets, end_string, overtyped
 from tabby_lsp.data import CompletionContext
 
 
@@ -102,3 +104,44 @@ def test_a_clean_text_is_left_as_it_is() -> None:
         text, context = parse(drawing)
         once = clean(text, context)
         assert once and clean(once, context) == once
+
+
+@pytest.mark.parametrize(
+    ("drawing", "ended"),
+    [
+        ('def f():\n    ├"""Does it.┤\n    return 1\n', '"""Does it."""'),
+        ('def f():\n    ├"""Does it.┤\n    """\n    return 1\n', '"""Does it.'),
+        ("raise Error(├'no such┤)\n", "'no such'"),
+        ("raise Error(├'no such┤')\n", "'no such"),
+        ("raise Error('├no such┤)\n", "no such"),  # not this text's to end
+        ("├x = 'a' + \"b\"┤\n", "x = 'a' + \"b\""),
+        ("├x = 1  # don't┤\n", "x = 1  # don't"),
+        ("├x = '''a\nb┤\n", "x = '''a\nb'''"),
+        ("├x = '''a\nb'''┤\n", "x = '''a\nb'''"),
+        ("├x = \"it's┤\n", 'x = "it\'s"'),
+    ],
+)
+def test_a_string_that_is_begun_is_ended(drawing: str, ended: str) -> None:
+    text, context = parse(drawing)
+    context = replace(context, language="python")
+    assert end_string(text, context) == ended
+    assert end_string(ended, context) == ended
+
+
+@pytest.mark.parametrize(
+    ("drawing", "closed"),
+    [
+        ("x = ├f(a, [1┤\n", "f(a, [1])"),
+        ("x = f(├g(a┤)\n", "g(a)"),
+        ("x = f(├g(a)┤\n", "g(a)"),  # not this text's to close
+        ("├x = f(┤\n    1,\n)\n", "x = f("),
+        ("├if x:\n    y = f(1┤\n", "if x:\n    y = f(1)"),
+        ("├x = {┤\n", "x = {"),  # lines follow
+        ("├x = f(1)┤\n", "x = f(1)"),
+    ],
+)
+def test_brackets_that_are_opened_last_are_closed(drawing: str, closed: str) -> None:
+    text, context = parse(drawing)
+    context = replace(context, language="python")
+    assert close_brackets(text, context) == closed
+    assert close_brackets(closed, context) == closed

@@ -121,6 +121,28 @@ def test_typing_through_any_of_several_suggestions_shows_the_rest_of_it() -> Non
             editor.change(101 + 2 * number, (line, column), "", end=(line, column + 1))
 
 
+def test_what_the_model_is_not_sure_of_is_shown_to_who_asks_or_types_it() -> None:
+    with Editor("--set", "completion.confidence=1") as editor:
+        editor.start()
+        text = TALKATIVE[0]
+        for version, each in enumerate(TALKATIVE):
+            text = each
+            editor.open(text, version=version)
+            assert editor.inline(end_of(text), kind=AUTOMATIC) is None
+            asked = editor.inline(end_of(text), kind=INVOKED)
+            if asked is not None and len(asked["insertText"].partition("\n")[0]) > 4:
+                break
+        assert asked is not None, "who asks gets what there is"
+        assert editor.inline(end_of(text), kind=AUTOMATIC) is None
+        line, column = end_of(text)
+        for typed in range(1, 5):
+            editor.change(100 + typed, (line, column + typed - 1), asked["insertText"][typed - 1])
+            shown = editor.inline((line, column + typed), kind=AUTOMATIC)
+            if typed < 3:
+                assert shown is None
+        assert shown is not None and shown["insertText"] == asked["insertText"][4:], "what was typed agrees with it"
+
+
 def test_typing_through_a_suggestion_shows_the_rest_of_it() -> None:
     with Editor() as editor:
         editor.start()

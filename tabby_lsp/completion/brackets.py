@@ -16,6 +16,7 @@ CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 _QUOTES_CHARACTERS = frozenset(
     ("c", "cpp", "csharp", "go", "haskell", "java", "kotlin", "objective-c", "ocaml", "rust", "scala", "swift", "zig")
 )
+_TRIPLES = ('"""', "'''")
 _TRIPLE = r"'''(?s:.*?)(?:'''|\Z)|\"\"\"(?s:.*?)(?:\"\"\"|\Z)"
 _STRINGS = r"\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`"
 _SINGLE = r"'(?:\\.|[^'\\\n])*'"
@@ -84,10 +85,30 @@ def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> i
     return None
 
 
+def open_quote(line_prefix: str, text: str, language: str) -> str:
+    """The quote of a string that a text begins, behind the beginning of its line, and does not end; or ""."""
+    whole = line_prefix + text
+    matches = list(_scanner(language).finditer(whole))
+    if matches and matches[-1].start() >= len(line_prefix) and matches[-1].end() == len(whole):
+        mark = _unended(matches[-1][0])
+        if mark:
+            return mark if mark in _TRIPLES else ""
+    begin = max(whole.rfind("\n") + 1, len(line_prefix))
+    quotes = '"' if language in _QUOTES_CHARACTERS else "\"'`"
+    covered = [match.span() for match in matches]
+    outside = (i for i in range(begin, len(whole)) if not any(first <= i < last for first, last in covered))
+    return next((whole[i] for i in outside if whole[i] in quotes), "")
+
+
 def _ends_in_prose(text: str, language: str) -> bool:
+    """Whether a text ends within a comment or a string of several lines."""
     matches = list(_scanner(language).finditer(text))
-    if not matches or matches[-1].end() < len(text):
-        return False
-    last = matches[-1]
-    mark, end = {"/*": ("/*", "*/")}.get(last[0][:2], (last[0][:3], last[0][:3]))
-    return mark in ("/*", '"""', "'''") and not (len(last[0]) >= len(mark) + len(end) and last[0].endswith(end))
+    return bool(matches) and matches[-1].end() == len(text) and _unended(matches[-1][0]) != ""
+
+
+def _unended(piece: str) -> str:
+    """The mark that a comment or string of several lines begins with, if it has no end."""
+    for begin, end in (("/*", "*/"), *zip(_TRIPLES, _TRIPLES, strict=True)):
+        if piece.startswith(begin) and not (len(piece) >= len(begin + end) and piece.endswith(end)):
+            return begin
+    return ""

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import CLOSER_OF, first_surplus, left_to_close
+from tabby_lsp.completion.brackets import CLOSER_OF, first_surplus, left_to_close, open_quote, unmatched
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.syntax import errors
 
 Filter = Callable[[str, CompletionContext], str]
 
@@ -23,6 +24,10 @@ NEARLY, ALIKE = 0.95, 0.9
 SHORT_LINE = 10  # characters of a line that has to be the very same
 MOST_ALIKE = 5  # lines in a row, as in a table; more are a model that turns in a circle
 FEWEST = 2  # characters: accepting takes a key, too
+# Characters around the cursor that are parsed: under a millisecond.
+PARSED_BEFORE, PARSED_AFTER = 4000, 1500
+BODIES = {"python": " pass"}  # what a head needs to be a statement
+BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
 PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 _QUOTES = "\"'`"
 _CLOSERS = ")]}>;,:" + _QUOTES
@@ -124,6 +129,51 @@ def balance_brackets(text: str, context: CompletionContext) -> str:
     return text if surplus is None else text[:surplus].rstrip()
 
 
+def end_string(text: str, context: CompletionContext) -> str:
+    """The text with an end to the string that it began last, where nothing behind the cursor ends it."""
+    quote = open_quote(context.prefix.rpartition("\n")[2], text, context.language)
+    behind = context.line_suffix
+    if len(quote) == 3:  # which may end on a line of its own
+        behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
+    return text if not quote or behind.count(quote) % 2 else text.rstrip() + quote
+
+
+def close_brackets(text: str, context: CompletionContext) -> str:
+    """The text with the closers of what it opened on its last line, where nothing behind the cursor closes it."""
+    last = text[text.rfind("\n") + 1 :]
+    opened = unmatched(last, context.language)[1]
+    if not opened or text.rstrip().endswith(("{", ":")):
+        return text
+    left = left_to_close(context.prefix + text, context.line_suffix + context.suffix, context.language)
+    return text if left is None else text.rstrip() + left[: len(opened)]
+
+
+def keep_parsing(text: str, context: CompletionContext) -> str:
+    """As many of the lines as the text around the cursor parses with as well as it does without.
+
+    If there is none, lines up to one that begins something are left alone: it is gone on from.
+    """
+    before = _from_outer_line(context.prefix[-PARSED_BEFORE:])
+    faults = errors(before + context.line_suffix + context.suffix[:PARSED_AFTER], context.language)
+    if faults is None:
+        return text
+    lines = text.split("\n")
+    heads = ["\n".join(lines[:count]) for count in range(len(lines), 0, -1)]
+    for kept in heads:
+        behind = context.line_suffix[overtyped(kept, context.line_suffix) :] + context.suffix[:PARSED_AFTER]
+        body = BODIES.get(context.language, "") if kept.rstrip().endswith(":") else ""
+        found = errors(before + kept + body + behind, context.language) if kept.strip() else None
+        if found is not None and found <= faults:
+            return kept
+    return next((head for head in heads if head.rstrip().endswith(BEGINNINGS)), "")
+
+
+def _from_outer_line(text: str) -> str:
+    """From the first line that is not indented: a text that begins within a block is full of faults."""
+    found = re.search(r"^[^\s#)\]}]", text, re.MULTILINE)
+    return text[found.start() :] if found else text
+
+
 def drop_trivial(text: str, context: CompletionContext) -> str:
     """Nothing that saves no key: who accepts it presses one."""
     return text if len(re.sub(r"\s", "", text)) >= FEWEST else ""
@@ -196,6 +246,7 @@ FILTERS: tuple[Filter, ...] = (
     balance_brackets,
     trim_end,
     drop_repeated_suffix,
+    keep_parsing,
     drop_blank,
     drop_trivial,
 )

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tabby_lsp.completion.filters import clean, overtyped
+from tabby_lsp.completion.confidence import before_doubt, by_line, of_first
+from tabby_lsp.completion.filters import clean, close_brackets, end_string, overtyped
 from tabby_lsp.completion.layout import Layout, Vocabulary
 from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
@@ -62,12 +63,14 @@ class Budget:
     """What a completion may cost: tokens of its prompt, and time for writing.
 
     `sizes` are those that a prompt may have, the largest first; the last one can be read while the user waits. `soon`
-    tokens are read in a moment. After so many `seconds` of writing the whole lines that there are will do.
+    tokens are read in a moment. After so many `seconds` of writing the whole lines that there are will do. Lines behind
+    the first one are given up where the model has less `confidence` in one.
     """
 
     sizes: tuple[int, ...]
     soon: int = 0
     seconds: float = math.inf
+    confidence: float = 0.0
 
 
 # The last prompt of each document and budget, the least recently used first.
@@ -108,7 +111,7 @@ def complete(
     if prompt.tokens:
         written = _write(writer, layout, sampling, prompt.pending, rules, emit, candidates, budget.seconds)
     clock.append(time.perf_counter())
-    text, *others = _worth_showing(written, context) or [Alternative("", 0)]
+    text, *others = _worth_showing(written, context, budget.confidence) or [Alternative("", 0)]
     clock.append(time.perf_counter())
     stages = [round((after - before) * 1000, 3) for before, after in itertools.pairwise(clock)]
     return Completion(
@@ -124,13 +127,22 @@ def complete(
         alternatives=tuple(others),
         prompt=prompt.text if show_prompt else "",
         pending=prompt.pending.decode("utf-8", "replace"),
+        confidence=of_first(written[0].text, written[0].lines),
     )
 
 
-def _worth_showing(written: Sequence[Candidate], context: CompletionContext) -> list[Alternative]:
+def _worth_showing(written: Sequence[Candidate], context: CompletionContext, confidence: float) -> list[Alternative]:
     """What passes the filters, each text once."""
-    texts = dict.fromkeys(clean(each.text, context) for each in written)
+    texts = dict.fromkeys(clean(ended(each, confidence, context), context) for each in written)
     return [Alternative(text, overtyped(text, context.line_suffix)) for text in texts if text]
+
+
+def ended(written: Candidate, confidence: float, context: CompletionContext) -> str:
+    """What the model was sure of. What it had no time to end is gone on with when it is asked again."""
+    text = before_doubt(written.text, written.lines, confidence)
+    if written.stop == "length":
+        return text
+    return close_brackets(end_string(text, context), context)
 
 
 def _choose(
@@ -162,6 +174,7 @@ class _Writing:
 
     text: str = ""
     probabilities: list[float] = field(default_factory=list)
+    shown: list[tuple[int, float]] = field(default_factory=list)  # line and probability, of what is new in the text
     stop: Stop | None = None
     ended: bool = False
 
@@ -170,6 +183,9 @@ class _Writing:
         self.probabilities.append(round(token.probability, 5))
         self.ended = is_end
         if not is_end:
+            if token.text:
+                line = self.text.count("\n") + token.text.startswith("\n")
+                self.shown.append((line, token.probability))
             self.text += token.text
             self.stop = find_stop(self.text, rules)
         return not (self.ended or self.stop)
@@ -179,13 +195,14 @@ class _Writing:
         return bool(self.text.rpartition("\n")[0].strip())
 
     def candidate(self) -> Candidate:
-        probabilities = tuple(self.probabilities)
         if self.stop:
-            return Candidate(self.text[: self.stop.length], probabilities, self.stop.reason)
-        if self.ended:
-            return Candidate(self.text, probabilities, "end token")
-        # Out of tokens or time in the middle of a line: a half line after whole ones is not worth showing.
-        return Candidate(self.text.rpartition("\n")[0] if self.has_lines else self.text, probabilities, "length")
+            text, reason = self.text[: self.stop.length], self.stop.reason
+        elif self.ended:
+            text, reason = self.text, "end token"
+        else:  # out of tokens or time in the middle of a line: a half line after whole ones is not worth showing
+            text, reason = self.text.rpartition("\n")[0] if self.has_lines else self.text, "length"
+        lines = by_line(self.shown, text.count("\n") + 1)
+        return Candidate(text, tuple(self.probabilities), reason, lines)
 
 
 def _write(

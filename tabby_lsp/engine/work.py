@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tabby_lsp.completion.confidence import least
 from tabby_lsp.completion.layout import Layout
 from tabby_lsp.completion.pipeline import Budget, Earlier, complete
 from tabby_lsp.completion.prompt import Prompt
@@ -52,6 +53,7 @@ def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInf
         max_prompt_tokens=min(wanted, model.context_size),
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
+        confidence=least(model.name, settings.confidence),
         notes=layout.notes,
     )
 
@@ -151,6 +153,7 @@ class Worker:
             (full,) if message.get("patient") else prompt_sizes(full, self._quick),
             int(rate * SOON_SECONDS),
             WRITE_SECONDS if job.priority == COMPLETION and candidates == 1 else math.inf,
+            self.info.confidence,
         )
         completion = complete(
             self._writer,

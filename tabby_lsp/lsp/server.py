@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Coroutine
@@ -24,6 +25,8 @@ from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
 from tabby_lsp.models import registry
 
 log = logging.getLogger(__name__)
+
+AGREED = 3  # typed characters that were those of a doubtful suggestion: it is shown from then on
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +216,19 @@ class TabbyServer(LanguageServer):
         except EngineError as error:
             log.warning("no suggestion: %s", error)
             suggestion = None
+        if suggestion is not None and not invoked and self._is_doubtful(suggestion):
+            suggestion = dataclasses.replace(suggestion, text="")
         if suggestion is not None:
             elapsed = (time.perf_counter() - started) * 1000
             self.last = LastAnswer(suggestion.completion, suggestion.from_cache, elapsed)
         return document, place, suggestion, selected
+
+    def _is_doubtful(self, suggestion: Suggestion) -> bool:
+        """Whether the model is not sure enough, and nothing that was typed since has said that it is right."""
+        if self.state.info is None or suggestion.completion.confidence >= self.state.info.confidence:
+            return False
+        written = suggestion.completion.candidates[0].text
+        return written.find(suggestion.text) < AGREED
 
     def _sampling(self) -> Sampling:
         completion = self.settings.completion
@@ -262,4 +274,10 @@ class TabbyServer(LanguageServer):
 def _engine_part(settings: Settings) -> object:
     """The settings for which an engine must be started anew."""
     completion = settings.completion
-    return settings.model, completion.layout, completion.max_prompt_tokens, completion.speculation
+    return (
+        settings.model,
+        completion.layout,
+        completion.max_prompt_tokens,
+        completion.speculation,
+        completion.confidence,
+    )

@@ -64,4 +64,5 @@ def engine_settings(settings: Settings) -> EngineSettings:
         stop_words=local.additional_stop_words,
         max_prompt_tokens=settings.completion.max_prompt_tokens,
         speculation=settings.completion.speculation,
+        confidence=settings.completion.confidence,
     )
