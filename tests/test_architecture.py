@@ -32,6 +32,7 @@ ROOMS = (
     "index",
     "models",
     "lsp",
+    "evaluation",
     "doctor",
     "cli",
     "__main__",
