@@ -13,7 +13,7 @@ from collections.abc import Sequence
 AUTOMATIC = -1.0
 # By the model's own name. The starter, fitted on 480 holes in click, httpx and jsonschema: 15 % of its suggestions are
 # below this, and with them go 3 % of the keys that could have been saved; on networkx, which had no say, 17 and 2 %. At
-# 0.45 half of them would go: of the others half as many again have the right first line, but a newcomer whose starter is
+# 0.45 half of them would go, and of the others half as many again be right; but a newcomer whose starter is
 # silent at every other place would take it for broken.
 FITTED = {"tabby-starter": 0.25}
 # Of any other model only what it took for a guess itself: on average less than one chance in ten for each token.

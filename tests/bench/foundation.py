@@ -20,9 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from editor import Editor, gone
 
-from tabby_lsp import machine
+from tabby_lsp import machine, wire
 from tabby_lsp.data import CompletionContext, EngineSettings, Sampling, to_json
-from tabby_lsp import wire
 from tabby_lsp.models import starter
 
 TEXT = Path(asyncio.__file__).with_name("base_events.py").read_text(encoding="utf-8")
