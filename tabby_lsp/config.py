@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from tabby_lsp import machine
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -123,9 +125,24 @@ class CompletionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexSettings:
+    enabled: bool = _setting(True, "Whether the folders of the workspace are indexed, for what suggestions may need.")
+    ignore: tuple[str, ...] = _setting(
+        (), "Patterns of files that are left out, as in a `.gitignore`; above all ignore files."
+    )
+    max_file_kilobytes: int = _setting(
+        1000, "Larger files are left out (1 KB is 1000 bytes).", minimum=1, maximum=100_000
+    )
+    folders: tuple[str, ...] = _setting(
+        (), "Further folders that are searched, only read; with those of Tabby's `[[repositories]]`.", restricted=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     model: Models = Models()
     completion: CompletionSettings = CompletionSettings()
+    index: IndexSettings = IndexSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,6 @@ TABBY_ONLY = (
     "model.completion.http",
     "model.completion.local.enable_fast_attention",
     "model.embedding",
-    "repositories",
     "server",
 )
 
@@ -200,12 +216,43 @@ def merge(layers: Sequence[Layer]) -> tuple[Settings, list[str]]:
     problems: list[str] = []
     foreign: list[str] = []
     settings = Settings()
+    repositories: dict[str, None] = {}
     for layer in layers:
-        settings = _overlay(settings, layer.values, "", layer, problems, foreign)
+        values = {key: value for key, value in layer.values.items() if key != "repositories"}
+        settings = _overlay(settings, values, "", layer, problems, foreign)
+        if "repositories" in layer.values:
+            repositories |= dict.fromkeys(_repositories(layer, problems))
+    if repositories:
+        folders = tuple(dict.fromkeys((*settings.index.folders, *repositories)))
+        settings = dataclasses.replace(settings, index=dataclasses.replace(settings.index, folders=folders))
     if foreign:
         names = ", ".join(f"`{key}`" for key in sorted(set(foreign)))
         problems.append(f"Tabby's {names} mean nothing here and are passed over.")
     return settings, problems
+
+
+def _repositories(layer: Layer, problems: list[str]) -> Iterator[str]:
+    """The folders that Tabby's `[[repositories]]` name. It would clone the others, and that we do not do."""
+    tables = layer.values["repositories"]
+    if not layer.trusted:
+        problems.append(
+            f"{layer.origin}: `repositories` is refused here, since a cloned repository could set it. "
+            "Put it into config.toml, the command line or initializationOptions."
+        )
+        return
+    for table in tables if isinstance(tables, list) else [tables]:
+        url = table.get("git_url") if isinstance(table, Mapping) else None
+        if not isinstance(url, str):
+            problems.append(f"{layer.origin}: each of `repositories` must be a table with a `git_url`, not {table!r}.")
+            continue
+        path = machine.path_of_url(url) or Path(os.path.expanduser(url))
+        if path.is_absolute():
+            yield str(path)
+        else:
+            problems.append(
+                f"{layer.origin}: the repository {url} is not on this machine. Clone it and name the folder in "
+                "`index.folders`."
+            )
 
 
 def _overlay(
@@ -253,6 +300,8 @@ def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:
         )
         kind = "a whole number" if hint is int else "a number"
         return ("" if right else f"{kind} {bounds}".strip(), value)
+    if hint is bool:
+        return ("" if isinstance(value, bool) else "true or false", value)
     if hint is str:
         choices = rules.get("choices")
         if choices:

@@ -6,10 +6,12 @@ but documented calls of the system's own libraries.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 
 def available_memory() -> int | None:
@@ -93,6 +95,48 @@ def core_count() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def lower_priority() -> None:
+    """Lets whatever else runs go first. Where the system has no way for that, nothing happens."""
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), 0x4000)  # BELOW_NORMAL_PRIORITY_CLASS
+    else:
+        with contextlib.suppress(OSError):
+            os.nice(10)
+
+
+def limit_memory(most: int) -> None:
+    """Has every allocation fail that would take this process beyond so many bytes of addresses, where that is there."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    with contextlib.suppress(ValueError, OSError):  # a system may know the limit and not let it be set
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def path_of_url(url: str) -> Path | None:
+    """The path that a `file://` URL names, as editors send it; None for any other, and for one that is not absolute."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    path = unquote(parts.path, errors="surrogateescape")
+    if parts.scheme.lower() != "file" or "\0" in path:
+        return None
+    if sys.platform == "win32":
+        if parts.netloc not in ("", "localhost"):
+            path = f"//{parts.netloc}{path}"
+        elif path[2:3] == ":":  # "/c:/folder"
+            path = path[1:]
+    found = Path(path)
+    return found if found.is_absolute() else None
 
 
 def strlen_address() -> int:

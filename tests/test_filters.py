@@ -111,6 +111,7 @@ def test_a_clean_text_is_left_as_it_is() -> None:
     [
         ('def f():\n    ├"""Does it.┤\n    return 1\n', '"""Does it."""'),
         ('def f():\n    ├"""Does it.┤\n    """\n    return 1\n', '"""Does it.'),
+        ('def f():\n    ├"""┤\n    return 1\n', '"""'),
         ("raise Error(├'no such┤)\n", "'no such'"),
         ("raise Error(├'no such┤')\n", "'no such"),
         ("raise Error('├no such┤)\n", "no such"),  # not this text's to end

@@ -135,7 +135,8 @@ def end_string(text: str, context: CompletionContext) -> str:
     behind = context.line_suffix
     if len(quote) == 3:  # which may end on a line of its own
         behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
-    return text if not quote or behind.count(quote) % 2 else text.rstrip() + quote
+    is_empty = text.rstrip().endswith(quote)  # what is in it is still to come
+    return text if not quote or is_empty or behind.count(quote) % 2 else text.rstrip() + quote
 
 
 def close_brackets(text: str, context: CompletionContext) -> str:
@@ -151,8 +152,12 @@ def close_brackets(text: str, context: CompletionContext) -> str:
 def keep_parsing(text: str, context: CompletionContext) -> str:
     """As many of the lines as the text around the cursor parses with as well as it does without.
 
-    If there is none, lines up to one that begins something are left alone: it is gone on from.
+    If there is none, lines up to one that begins something are left alone: it is gone on from. So is a string of
+    several lines that there was no time to end.
     """
+    line_prefix = context.prefix.rpartition("\n")[2]
+    if len(open_quote(line_prefix, text, context.language)) == 3:
+        return text
     before = _from_outer_line(context.prefix[-PARSED_BEFORE:])
     faults = errors(before + context.line_suffix + context.suffix[:PARSED_AFTER], context.language)
     if faults is None:

@@ -93,8 +93,8 @@ class Engine:
     ) -> Generation:
         """Begins a completion, of so many candidates. Its `result` fails with EngineError if the engine cannot do it.
 
-        While the model is being loaded the job waits for it. Who is `patient` has the full prompt read, however long
-        that takes. What is made `ahead` of a request is cancelled by the next request for anything. `reads_ahead`:
+        While the model is being loaded the job waits for it. Who is `patient` has the full prompt read and the
+        suggestion written to its end, however long that takes. What is made `ahead` of a request is cancelled by the next request for anything. `reads_ahead`:
         after a quick prompt a larger one is read for the next request.
         """
         job = Generation(next(self._ids), asyncio.get_running_loop().create_future())

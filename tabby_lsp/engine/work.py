@@ -148,11 +148,12 @@ class Worker:
         full = min(self.info.max_prompt_tokens, longest)
         rate = self._writer.model.prefill_rate
         self._quick = quick_budget(rate, self._quick)
-        candidates = message.get("candidates", 1)
+        candidates, patient = message.get("candidates", 1), bool(message.get("patient"))
+        waits = job.priority == COMPLETION and candidates == 1 and not patient
         budget = Budget(
-            (full,) if message.get("patient") else prompt_sizes(full, self._quick),
+            (full,) if patient else prompt_sizes(full, self._quick),
             int(rate * SOON_SECONDS),
-            WRITE_SECONDS if job.priority == COMPLETION and candidates == 1 else math.inf,
+            WRITE_SECONDS if waits else math.inf,
             self.info.confidence,
         )
         completion = complete(

@@ -12,6 +12,8 @@ from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampli
 from tabby_lsp.engine.client import Engine
 from tabby_lsp.evaluation.holes import File, Hole, read_files
 from tabby_lsp.evaluation.measures import Filled
+from tabby_lsp.index.search import Search
+from tabby_lsp.index.store import Store, prepare
 from tabby_lsp.index.walk import Found, Rules, read, walk
 from tabby_lsp.languages import language_of_path
 
@@ -20,6 +22,18 @@ from tabby_lsp.languages import language_of_path
 RAW, PLAIN, SURE, CONTEXT = "no filters", "filtered", "shown", "shown, with context"
 
 Retrieve = Callable[[Hole], Sequence[Snippet]]
+
+
+def index_of(folder: Path, database: Path) -> Search:
+    """An index of a folder, made for the evaluation."""
+    with Store.open(database) as store:
+        found = [entry for entry in walk(folder, Rules()) if isinstance(entry, Found)]
+        texts = ((entry, read(folder / entry.path)) for entry in found)
+        store.put_all(
+            folder,
+            [prepare(entry.path, language_of_path(entry.path), text, entry.stamp) for entry, text in texts if text],
+        )
+    return Search(database)
 
 
 def files_in(folder: Path) -> list[File]:

@@ -32,9 +32,9 @@ from tabby_lsp.languages import language_of_path
 MOST_BYTES = 1_000_000  # of a file: a module of 25,000 lines; beyond that it is data or generated
 HEAD_BYTES = 16 << 10  # of a file are looked at to say what it is: behind a long licence the code has begun
 IGNORE_FILE_BYTES = 256 << 10
-# A pattern is matched by backtracking, which takes the number of characters to the power of the number of stars. Those
-# in use have up to three between two slashes; one that was made to hang us is not honoured. As for "**/": the same.
-MOST_STARS = 3
+# A pattern is matched by backtracking, which takes the number of characters to the power of the number of stars, and
+# for "**/" that of folders. Those in use have fewer; one that was made to hang us is not honoured.
+MOST_STARS, MOST_DOUBLE_STARS = 3, 2
 MOST_TIME = (1 << 63) - 1  # what a time has room for where it is stored; file systems allow others
 
 IGNORE_FILES = (".gitignore", ".ignore", ".tabbyignore")  # a later one beats an earlier one of the same folder
@@ -480,8 +480,9 @@ def _pattern(line: str) -> _Pattern | None:
     body = line if line.endswith("\\ ") else line.rstrip()
     folders_only = body.endswith("/")
     body = body.rstrip("/") if folders_only else body
-    parts = body.split("/")
-    if parts.count("**") > MOST_STARS or any(len(re.findall(r"\*+", part)) > MOST_STARS for part in parts):
+    parts = body.removesuffix("/**").split("/")
+    stars = sum(len(re.findall(r"\*+", part)) for part in parts if part != "**")
+    if stars > MOST_STARS or parts.count("**") > MOST_DOUBLE_STARS:
         return None
     try:
         with warnings.catch_warnings():  # a "[" inside of brackets means the same to Python for now

@@ -16,15 +16,19 @@ import asyncio
 import json
 import random
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tabby_lsp.config import Layer, merge, parse_assignment
-from tabby_lsp.data import Sampling
-from tabby_lsp.evaluation.holes import KINDS, choose
+from tabby_lsp.data import Sampling, Snippet
+from tabby_lsp.evaluation.holes import KINDS, Hole, choose
 from tabby_lsp.evaluation.measures import Filled, Mean
 from tabby_lsp.evaluation.report import as_data, figures, table
-from tabby_lsp.evaluation.run import SURE, files_in, fill
+from tabby_lsp.evaluation.run import SURE, files_in, fill, index_of
+from tabby_lsp.index.related import related
+from tabby_lsp.index.search import Search
 from tabby_lsp.models.registry import engine_settings
 
 EXAMPLES = 5
@@ -71,6 +75,10 @@ def draw(found: Mapping[str, Mapping[str, Mean | None]], title: str, path: Path)
     pyplot.close(figure)
 
 
+def _related(search: Search, folder: Path, repository: str, hole: Hole) -> list[Snippet]:
+    return [each.snippet for each in related(search, folder / hole.file.path, hole.context(repository))]
+
+
 async def evaluate(options: argparse.Namespace) -> dict[str, list[Filled]]:
     layers = [Layer("--set", parse_assignment(each)) for each in options.set]
     if options.model:
@@ -85,7 +93,11 @@ async def evaluate(options: argparse.Namespace) -> dict[str, list[Filled]]:
         if not holes:
             raise SystemExit(f"{folder} has no code to cut holes into.")
         print(f"{folder.name}: {len(files)} files, {len(holes)} holes", file=sys.stderr, flush=True)
-        variants = await fill(holes, folder.name, engine_settings(settings), Sampling(options.tokens))
+        with tempfile.TemporaryDirectory() as temporary:
+            search = index_of(folder, Path(temporary, "index.sqlite"))
+            retrieve = partial(_related, search, folder, folder.name)
+            variants = await fill(holes, folder.name, engine_settings(settings), Sampling(options.tokens), retrieve)
+            search.close()
         for name, filled in variants.items():
             together.setdefault(name, []).extend(filled)
     return together

@@ -1,0 +1,103 @@
+"""What of other files is found for a place, on an index of real files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tabby_lsp.data import CompletionContext
+from tabby_lsp.index.related import ROOM, Related, related
+from tabby_lsp.index.search import Search
+from tabby_lsp.index.store import Store, prepare
+from tabby_lsp.index.walk import Stamp
+
+PRICE = '''def total_of(goods, rate=1.0):
+    """The price of all goods."""
+    return sum(good.price for good in goods) * rate
+
+
+class Basket:
+    """What is carried."""
+
+    def __init__(self, goods):
+        self.goods = goods
+        self.note = ""
+
+    def add(self, good, count=1):
+        for _ in range(count):
+            self.goods.append(good)
+
+    def weigh(self):
+        return sum(good.weight for good in self.goods)
+'''
+CART = """from shop.price import Basket, total_of
+
+
+def checkout(goods):
+    basket = Basket(goods)
+    amount = total_of("""
+OTHER = """def refund(goods, amount):
+    amount = amount - fee_of(goods)
+    return amount
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def search(folder: Path, tmp_path: Path) -> Iterator[Search]:
+    with Store.open(tmp_path / "index.sqlite") as store:
+        for path, text in (("shop/price.py", PRICE), ("shop/cart.py", CART + ")\n"), ("shop/other.py", OTHER)):
+            store.put_all(folder, [prepare(path, "python", text, Stamp(1, len(text)))])
+    search = Search(tmp_path / "index.sqlite")
+    yield search
+    search.close()
+
+
+def ask(search: Search, folder: Path, prefix: str = CART, room: int = ROOM) -> list[Related]:
+    return related(search, folder / "shop/cart.py", CompletionContext(prefix, ")", "\n", language="python"), room)
+
+
+def test_the_definition_of_what_is_being_called_stands_nearest(search: Search, folder: Path) -> None:
+    found = ask(search, folder)
+    assert found[-1].reason == "defines total_of" and found[-1].snippet.path == "shop/price.py"
+    assert found[-1].snippet.text == PRICE.partition("\n\n\n")[0]
+    assert [each.score for each in found] == sorted(each.score for each in found)
+
+
+def test_of_a_long_class_one_sees_the_heads(search: Search, folder: Path) -> None:
+    (basket,) = [each for each in ask(search, folder) if each.reason == "defines Basket"]
+    assert basket.snippet.text.split("\n") == [
+        "class Basket:",
+        "    def __init__(self, goods):",
+        "    def add(self, good, count=1):",
+        "    def weigh(self):",
+    ]
+
+
+def test_nothing_comes_from_the_file_itself_nor_twice(search: Search, folder: Path) -> None:
+    found = ask(search, folder, PRICE + CART)
+    assert all(each.snippet.path != "shop/cart.py" for each in found)
+    texts = [each.snippet.text for each in found]
+    assert len(set(texts)) == len(texts)
+
+
+def test_what_looks_like_the_place_comes_last_in_rank(search: Search, folder: Path) -> None:
+    found = ask(search, folder, "def refund_all(goods, amount):\n    amount = amount - fee_of(goods")
+    assert any(each.snippet.path == "shop/other.py" and each.reason == "looks like it" for each in found)
+
+
+@pytest.mark.parametrize("room", [0, 60, 200, ROOM])
+def test_the_room_is_kept(search: Search, folder: Path, room: int) -> None:
+    found = ask(search, folder, room=room)
+    assert sum(len(each.snippet.text) + len(each.snippet.path) for each in found) <= room
+    assert bool(found) == (room > 100)
+
+
+def test_without_an_index_there_is_nothing(tmp_path: Path, folder: Path) -> None:
+    assert ask(Search(tmp_path / "none.sqlite"), folder) == []
