@@ -27,7 +27,7 @@ from tabby_lsp import machine, wire
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.pipeline import Token
 from tabby_lsp.completion.prompt import build
-from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, to_json
+from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, Snippet, to_json
 from tabby_lsp.engine import loading
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engine.decode import ModelWriter, choose
@@ -569,6 +569,23 @@ def test_after_a_jump_a_small_prompt_is_read_and_the_full_one_ahead(
     assert typed["evaluated"] < 16 and typed["reused"] > 400, "it was read in the meantime"
     office.complete(3, context_in(TEXT, 2000), patient=True)
     assert office.until(3, "done")["completion"]["evaluated"] > 300, "who is patient gets the full one at once"
+
+
+def test_what_is_read_in_a_hurry_is_the_text_around_the_cursor(
+    office: Office, writer: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of other files come with the larger prompt, which is read ahead."""
+    clear(writer)
+    monkeypatch.setattr(type(writer.model), "prefill_rate", property(lambda self: 200.0))
+    context = replace(context_in(TEXT, 4000), snippets=(Snippet("other.py", "def elsewhere():\n    return 1"),))
+    office.complete(1, context, show_prompt=True)
+    assert "elsewhere" not in office.until(1, "done")["completion"]["prompt"]
+    larger = build(office.worker._layout, context, 700)
+    assert "elsewhere" in larger.text
+    while writer.unread(larger.tokens) > 0:
+        pass
+    office.complete(2, replace(context, prefix=context.prefix + " x"), show_prompt=True)
+    assert "elsewhere" in office.until(2, "done")["completion"]["prompt"]
 
 
 def test_one_request_has_all_sizes_read_and_costs_no_other_document_its_own(

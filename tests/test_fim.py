@@ -808,6 +808,36 @@ def test_typing_code_costs_under_three_tokens_a_key_at_prompts_of_2500(name: str
             assert sum(changed) / len(changed) < 3, layout.name
 
 
+# --- pieces of other files
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "stays"),
+    [
+        ("def area(r):\n    x = 1\n    y", SUFFIX, True),  # typed on
+        ("def area(r):\n    ", SUFFIX, True),  # taken back
+        ("def area(r):\n    x", SUFFIX + "\nmore", False),  # another line
+        ("class Circle:\n    x", SUFFIX, False),  # the window has moved
+    ],
+)
+def test_other_files_stay_while_what_follows_them_does(load: Load, prefix: str, suffix: str, stays: bool) -> None:
+    """New ones are found at every line; to read them means to read all that stands behind them anew."""
+
+    def at(prefix: str, suffix: str, other: Snippet) -> CompletionContext:
+        return CompletionContext(prefix, "", suffix, language="python", snippets=(other,))
+
+    for name in ("starcoder2", "deepseek-coder"):
+        layout = choose_layout(load(name))
+        first = build(layout, at("def area(r):\n    x", SUFFIX, SNIPPETS[0]), PLENTY)
+        assert SNIPPETS[0].text.split("\n")[1].strip() in first.text
+        prompt = build(layout, at(prefix, suffix, SNIPPETS[1]), PLENTY, first)
+        kept = SNIPPETS[0] if stays else SNIPPETS[1]
+        assert prompt.snippets == (kept,)
+        assert kept.text.split("\n")[0] in prompt.text
+        fresh = build(layout, at(prefix, suffix, kept), PLENTY, first)
+        assert prompt.tokens == fresh.tokens
+
+
 # --- the frozen prefix
 
 FROZEN_AT = "def area(r):\n"

@@ -5,6 +5,7 @@ Runs in the engine process. The engine is whatever can write tokens: tests use o
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import time
@@ -152,6 +153,8 @@ def _choose(
     prompts: list[Prompt] = []
     unread: list[int] = []
     for size in budget.sizes:
+        if size == budget.sizes[-1] < budget.sizes[0]:  # what is read in a hurry is the text around the cursor
+            context = dataclasses.replace(context, snippets=())
         prompts.append(_build(layout, document, context, size, earlier))
         unread.append(writer.unread(prompts[-1].tokens))
         if unread[-1] <= budget.soon:

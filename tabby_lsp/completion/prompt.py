@@ -7,6 +7,7 @@ typing only appends, so that next to nothing has to be read again at a key:
 - Suffix first, the prefix is last anyway. Prefix first, the text before the cursor is cut in two at a line's start:
   the frozen prefix, and behind the middle token what was typed since (the form of EFIM, arXiv 2505.21889). The
   place stays while one types on, and moves where suffix or window change, when all is read again anyway.
+- Pieces of other files stand first, and stay while what follows them does: others would have all of it read anew.
 - The word under the cursor is left out, and is `Prompt.pending`: the model writes it again and goes on. It then
   writes it in the tokens it knows it in ("token healing"), and a prompt stays the same while one types a word.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tabby_lsp.completion.context import anchored
 from tabby_lsp.completion.layout import Control, Layout, PlainText, Slot, Template, newline_split
@@ -36,6 +37,7 @@ LINE_GRID = 128  # characters
 TOKENS_PER_ANCHOR_LINE, LARGEST_ANCHOR = 48, 6
 # What was typed behind a frozen prefix stays a middle as models know them from training: a few lines.
 MOST_TYPED_TOKENS = 384
+BEGINNING = 80  # characters by which the beginning of a window is known
 
 # What a tokenizer may join with what is typed next: a word and the character before it, blanks, a run of signs.
 # The pre-tokenizers of the families here (GPT-2's, Qwen2's, Llama 3's) cut no finer than this.
@@ -62,13 +64,28 @@ class Prompt:
     suffix: str = ""
     frozen: int = 0  # characters of `prefix` that stand before the suffix, where that comes second
     pending: bytes = b""  # the end of `prefix`, which is not in it: the model writes it again
+    snippets: tuple[Snippet, ...] = field(default=(), compare=False)  # those it was made with, fitting or not
 
 
 def build(layout: Layout, context: CompletionContext, budget: int, before: Prompt | None = None) -> Prompt:
     """The prompt for a context, of at most `budget` tokens. `budget` must hold the template itself.
 
-    `before` is the prompt that was read last for this document: a frozen prefix stays where it is if it can.
+    `before` is the prompt that was read last for this document: its pieces of other files, and a frozen prefix, stay
+    where they are if they can.
     """
+    if before is not None and before.snippets != context.snippets:
+        kept = _build(layout, replace(context, snippets=before.snippets), budget, before)
+        if kept.suffix == before.suffix and _begin_alike(kept.prefix, before.prefix):
+            return kept
+    return _build(layout, context, budget, before)
+
+
+def _begin_alike(one: str, other: str) -> bool:
+    """Whether two windows of a document begin at the same place."""
+    return one.startswith(other[:BEGINNING]) or other.startswith(one[:BEGINNING])
+
+
+def _build(layout: Layout, context: CompletionContext, budget: int, before: Prompt | None) -> Prompt:
     snippets = _fitting_snippets(layout, context, int(budget * SNIPPET_SHARE))
     above, newline, line = context.prefix.rpartition("\n")
     suffix = suffix_text(context)
@@ -93,7 +110,8 @@ def build(layout: Layout, context: CompletionContext, budget: int, before: Promp
             prefix = prefix[len(prefix) // 8 + 1 :]
         frozen = _frozen(layout, prefix, suffix, before)
         filled = _fill(layout, context, prefix, suffix, frozen, snippets)
-    return Prompt(tuple(filled.tokens), filled.text, layout.name, prefix, suffix, frozen, filled.pending)
+    tokens = tuple(filled.tokens)
+    return Prompt(tokens, filled.text, layout.name, prefix, suffix, frozen, filled.pending, context.snippets)
 
 
 def _frozen(layout: Layout, prefix: str, suffix: str, before: Prompt | None) -> int:
