@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.related import ROOM, Related, related
+from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.store import Store, prepare
 from tabby_lsp.index.walk import Stamp
@@ -101,3 +103,45 @@ def test_the_room_is_kept(search: Search, folder: Path, room: int) -> None:
 
 def test_without_an_index_there_is_nothing(tmp_path: Path, folder: Path) -> None:
     assert ask(Search(tmp_path / "none.sqlite"), folder) == []
+
+
+# --- for requests
+
+
+async def test_an_answer_holds_while_one_types_on_a_line(
+    search: Search, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabby_lsp.index.retrieval.WAIT_SECONDS", 60.0)
+    retrieval = Retrieval(tmp_path / "index.sqlite")
+    asked = []
+    ask = retrieval._ask
+    monkeypatch.setattr(retrieval, "_ask", lambda *what: asked.append(1) or ask(*what))
+    file = folder / "shop/cart.py"
+    found = await retrieval.around(file, CompletionContext(CART, ")", "\n"))
+    assert found[-1].reason == "defines total_of" and len(asked) == 1
+    assert await retrieval.around(file, CompletionContext(CART + "go", ")", "\n")) == found and len(asked) == 1
+    await retrieval.around(file, CompletionContext(CART + "goods)\n", "", "\n"))
+    assert len(asked) == 2
+    assert await retrieval.around(folder / "shop/new.py", CompletionContext("x = 1", "", "\n")) == ()
+    retrieval.close()
+
+
+async def test_an_answer_that_takes_too_long_is_there_at_the_next_key(
+    search: Search, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrieval, held = Retrieval(tmp_path / "index.sqlite"), threading.Event()
+    ask = retrieval._ask
+    monkeypatch.setattr(retrieval, "_ask", lambda *what: held.wait(60) and ask(*what))
+    place = folder / "shop/cart.py", CompletionContext(CART, ")", "\n")
+    assert await retrieval.around(*place) == ()
+    held.set()
+    monkeypatch.setattr("tabby_lsp.index.retrieval.WAIT_SECONDS", 60.0)
+    assert (await retrieval.around(*place))[-1].reason == "defines total_of"
+    retrieval.close()
+
+
+async def test_a_damaged_index_costs_nothing_but_itself(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "index.sqlite").write_bytes(b"no database" * 1000)
+    retrieval = Retrieval(tmp_path / "index.sqlite")
+    assert await retrieval.around(folder / "a.py", CompletionContext(CART, ")", "\n")) == ()
+    retrieval.close()

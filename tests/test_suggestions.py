@@ -10,7 +10,7 @@ import pytest
 from lsprotocol import types as lsp
 
 from tabby_lsp.completion.filters import overtyped
-from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Timing
+from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Snippet, Timing
 from tabby_lsp.engine.client import EngineError, Generation
 from tabby_lsp.lsp import answers, convert
 from tabby_lsp.lsp.answers import Answers
@@ -35,6 +35,7 @@ class FakeEngine:
         self.ahead: list[tuple[Generation, CompletionContext]] = []
         self.cancelled: list[int] = []
         self.candidates: list[int] = []
+        self.contexts: list[CompletionContext] = []
         self.reads_ahead = False  # in the last request
 
     def generate(
@@ -53,6 +54,7 @@ class FakeEngine:
             self.ahead.append((job, context))
         else:
             self.jobs.append(job)
+            self.contexts.append(context)
         return job
 
     def stop_reading_ahead(self) -> None:
@@ -165,6 +167,40 @@ async def test_an_answer() -> None:
     assert answer is not None
     assert (answer.text, answer.replace, answer.from_cache) == ("foo()", 1, False)
     assert desk.busy == [True, False]
+
+
+async def test_other_files_are_looked_into_where_the_model_is_asked_and_nowhere_else() -> None:
+    desk, asked = Desk(), []
+
+    async def related() -> tuple[Snippet, ...]:
+        asked.append(1)
+        return (Snippet("b.py", "y = 1"),)
+
+    task = await desk.ask(related=related)
+    await asyncio.sleep(0)
+    assert desk.engine.contexts[0].snippets == (Snippet("b.py", "y = 1"),)
+    desk.engine.write("12")
+    desk.engine.jobs[0].result.set_result(completion("12"))
+    assert (suggestion := await task) is not None and suggestion.text == "12"
+    again = await (await desk.ask(related=related))
+    assert again is not None and again.from_cache and len(asked) == 1
+
+
+async def test_a_request_that_is_superseded_while_other_files_are_looked_into_asks_nothing() -> None:
+    desk, found = Desk(), asyncio.Event()
+
+    async def related() -> tuple[Snippet, ...]:
+        await found.wait()
+        return ()
+
+    first = await desk.ask(related=related)
+    second = await desk.ask()
+    found.set()
+    await asyncio.sleep(0.01)
+    assert await first is None
+    assert len(desk.engine.jobs) == 1
+    desk.engine.jobs[0].result.set_result(completion("12"))
+    assert (await second) is not None
 
 
 async def test_who_wants_to_choose_is_not_answered_with_the_one_that_is_known() -> None:

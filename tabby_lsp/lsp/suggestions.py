@@ -16,14 +16,16 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tabby_lsp.data import Completion, CompletionContext, Sampling
+from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, Generation
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
 from tabby_lsp.lsp.pace import Pace
+
+Related = Callable[[], Awaitable[tuple[Snippet, ...]]]
 
 _OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors close by themselves
 
@@ -113,6 +115,7 @@ class Suggestions:
         self._answers = Answers()
         self._live: dict[str, Live] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}  # the newest request of each document
+        self._snippets: dict[str, tuple[Snippet, ...]] = {}  # that each document was last completed with
 
     async def suggest(
         self,
@@ -123,17 +126,19 @@ class Suggestions:
         anew: bool = False,
         candidates: int = 1,
         typing: bool = False,
+        related: Related | None = None,
     ) -> Suggestion | None:
         """The suggestion at a place, or None if the request was superseded. `anew`: not one that is remembered.
         With so many `candidates`, as far as the model has as many. `typing`: it is asked for at every key, and the
-        model need not be asked before it pays (see `pace`).
+        model need not be asked before it pays (see `pace`). `related` finds pieces of other files, where the model is
+        asked.
 
         Raises EngineError if the engine cannot answer, CancelledError if the caller is cancelled.
         """
         if typing:
             self.pace.asked(time.monotonic())
         delay = self.pace.delay() if typing else 0.0
-        suggestion = await self._suggest(document, place, context, sampling, anew, candidates, delay)
+        suggestion = await self._suggest(document, place, context, sampling, anew, candidates, delay, related)
         if suggestion is not None and suggestion.text and self.ahead:
             self._go_ahead(document, context, sampling, suggestion)
         return suggestion
@@ -144,6 +149,7 @@ class Suggestions:
             context,
             prefix=context.prefix + suggestion.text,
             line_suffix=context.line_suffix[suggestion.replace :],
+            snippets=self._snippets.get(document, ()),
         )
         at = document, accepted, sampling
         running = self._next is not None and not self._next.result.done()
@@ -175,6 +181,7 @@ class Suggestions:
         anew: bool,
         candidates: int,
         delay: float,
+        related: Related | None,
     ) -> Suggestion | None:
         self._supersede(document)
         self._settle(document)
@@ -188,6 +195,11 @@ class Suggestions:
         try:
             if delay and self._live_for(document, place, context, candidates) is None:
                 await asyncio.wait({superseded}, timeout=delay)
+                if superseded.done():
+                    return None
+            if related is not None and self._live_for(document, place, context, candidates) is None:
+                self._snippets[document] = await related()
+                context = dataclasses.replace(context, snippets=self._snippets[document])
                 if superseded.done():
                     return None
             for _ in range(2):  # a generation that was followed may turn out to be of no use
@@ -251,6 +263,7 @@ class Suggestions:
         self._supersede(document)
         self._settle(document)
         self._forget(document)
+        self._snippets.pop(document, None)
         if self._next_at is not None and self._next_at[0] == document:
             self._drop_next()
         self._engine.stop_reading_ahead()
