@@ -39,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _doctor(options)
         if options.command == "demo":
             return _demo(options)
+        if options.command == "index":
+            return _index(options)
+        if options.command == "search":
+            return _search(options)
+        if options.command == "eval":
+            return _eval(options)
         return _serve(options)
     except UsageError as error:
         print(f"tabby-lsp: {error}", file=sys.stderr)
@@ -88,6 +94,21 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", parents=[_suppressed(common)], help="watch the server complete a real file")
     demo.add_argument("file", nargs="?", metavar="FILE", help="a source file of yours (it is only read)")
     demo.add_argument("--lines", type=int, default=3, metavar="N", help="how many of its lines are typed")
+
+    index = commands.add_parser("index", parents=[_suppressed(common)], help="build or refresh the index of a folder")
+    index.add_argument("folder", nargs="?", default=".", metavar="DIR", help="(default: where you are)")
+    index.add_argument("--verbose", action="store_true", help="name three examples of what was skipped for each reason")
+    search = commands.add_parser("search", parents=[_suppressed(common)], help="ask the index of a folder")
+    search.add_argument("query", metavar="QUERY", help="a name, or words; definitions come first")
+    search.add_argument("--in", dest="folder", default=".", metavar="DIR", help="the folder (default: where you are)")
+    search.add_argument("--limit", type=int, default=20, metavar="N", help="how many lines are shown at most")
+    evaluation = commands.add_parser(
+        "eval", parents=[_suppressed(common)], help="how good suggestions are on code of yours (it is only read)"
+    )
+    evaluation.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with code")
+    evaluation.add_argument("--holes", type=int, default=100, metavar="N", help="places in each (default: 100)")
+    evaluation.add_argument("--seed", type=int, default=0, metavar="N", help="which places (default: 0)")
+    evaluation.add_argument("--json", action="store_true", help="the figures and their bounds, instead of a table")
     return parser
 
 
@@ -353,3 +374,77 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"tabby-lsp: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    _start_logging(options, to_file=False)
+    from tabby_lsp.engine.client import EngineError
+    from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
+    from tabby_lsp.evaluation.report import as_data, figures
+    from tabby_lsp.models.registry import ModelNotFound, engine_settings
+
+    layers, problems = _layers(options)
+    settings, more = config.merge(layers)
+    for problem in (*problems, *more):
+        print(f"tabby-lsp: {problem}", file=sys.stderr)
+    if options.holes < 4:
+        raise UsageError("--holes must be at least 4: there are four kinds of them.")
+    sampling = Sampling(settings.completion.max_decoding_tokens)
+
+    def tell(text: str) -> None:
+        print(text, end="", file=sys.stderr, flush=True)
+
+    try:
+        engine = engine_settings(settings)
+        variants = asyncio.run(evaluate(options.folders, options.holes, options.seed, engine, sampling, tell))
+    except (EngineError, EvaluationError, ModelNotFound) as error:
+        print(f"tabby-lsp: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(as_data(figures(variants)), indent=2))
+    else:
+        print(report(variants, options.seed))
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from tabby_lsp.listing import NoIndex, show_index
+
+    settings = _index_settings(options)
+    try:
+        asyncio.run(show_index(options.folder, settings, options.verbose, _progress, print))
+    except NoIndex as error:
+        raise UsageError(str(error)) from None
+    return 0
+
+
+def _search(options: argparse.Namespace) -> int:
+    from tabby_lsp.listing import NoIndex, show_hits
+
+    settings = _index_settings(options)
+    if options.limit < 1:
+        raise UsageError("--limit must be at least 1.")
+    if not options.query.strip():
+        raise UsageError("There is nothing to search for: give a name, or words.")
+    try:
+        found = asyncio.run(show_hits(options.query, options.folder, settings, options.limit, _progress, print))
+    except NoIndex as error:
+        raise UsageError(str(error)) from None
+    if not found:
+        print("tabby-lsp: nothing like that is in the index; `tabby-lsp index` brings it up to date.", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _index_settings(options: argparse.Namespace) -> config.IndexSettings:
+    _start_logging(options, to_file=False)
+    layers, problems = _layers(options)
+    settings, more = config.merge(layers)
+    for problem in (*problems, *more):
+        print(f"tabby-lsp: {problem}", file=sys.stderr)
+    return settings.index
+
+
+def _progress(text: str) -> None:
+    """One line that is written over, where somebody looks at it."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<40}\r", end="", file=sys.stderr, flush=True)

@@ -198,3 +198,17 @@ def test_the_demo_of_a_file_without_code_says_so(tmp_path: Path) -> None:
 def test_the_server_takes_stdio_and_ends_with_its_input() -> None:
     result = run("--stdio", "--log-level", "error")
     assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_eval_tells_of_a_folder_and_of_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("def first(path):\n    return path.read_text().split()[0]\n" * 3, encoding="utf-8")
+    told = run("eval", str(tmp_path), "--holes", "4", "--set", "completion.max_decoding_tokens=8")
+    assert told.returncode == 0 and "first line exact, %" in told.stdout and "8 of 8" in told.stderr
+    told = run("eval", str(tmp_path), "--holes", "4", "--set", "completion.max_decoding_tokens=8", "--json")
+    assert 0 <= json.loads(told.stdout)["shown, %"]["shown"]["value"] <= 100
+    for arguments, words in (
+        ([str(tmp_path / "none")], "is no folder"),
+        ([str(tmp_path), "--holes", "1"], "at least 4"),
+    ):
+        told = run("eval", *arguments)
+        assert told.returncode != 0 and words in told.stderr and not told.stdout

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tabby_lsp.data import EngineSettings, Sampling
+from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
 from tabby_lsp.evaluation.holes import KINDS, File, Hole, choose, read_files
 from tabby_lsp.evaluation.measures import Filled, difference, mean
 from tabby_lsp.evaluation.report import as_data, figures, table
-from tabby_lsp.evaluation.run import PLAIN, RAW, SURE, files_in, fill
+from tabby_lsp.evaluation.run import PLAIN, RAW, SURE, files_in
 from tabby_lsp.models import starter
 
 CART = '''"""Shopping."""
@@ -192,11 +193,11 @@ def test_a_folder_is_evaluated(tmp_path: Path, files: list[File]) -> None:
         path.write_text(file.text, encoding="utf-8")
     (tmp_path / ".env").write_text("PASSWORD=1\n", encoding="utf-8")
     assert sorted(each.path for each in files_in(tmp_path)) == ["shop/cart.py", "shop/price.py"]
+    told: list[str] = []
     holes = choose(files_in(tmp_path), 8, seed=1)
     settings = EngineSettings(str(starter.MODEL), threads=1, context_size=1024)
-    done: list[int] = []
-    variants = asyncio.run(fill(holes, "shop", settings, Sampling(16), progress=done.append))
-    assert done == list(range(1, len(holes) + 1))
+    variants = asyncio.run(evaluate([tmp_path], 8, 1, settings, Sampling(16), told.append))
+    assert told[-1] == f"\r{2 * len(holes)} of {2 * len(holes)}\n", "with and without other files"
     assert all([each.hole for each in filled] == holes for filled in variants.values())
     assert any(each.shown for each in variants[PLAIN])
     assert [each.text for each in variants[PLAIN]] != [each.text for each in variants[RAW]]
@@ -205,3 +206,13 @@ def test_a_folder_is_evaluated(tmp_path: Path, files: list[File]) -> None:
     assert f"{PLAIN}" in table(found).splitlines()[0]
     shown = as_data(found)["shown, %"][PLAIN]
     assert json.dumps(shown) and shown["value"] == 100 * sum(each.shown for each in variants[PLAIN]) / len(holes)
+    text = report(variants, 1)
+    assert table({"shown, %": {PLAIN: found["shown, %"][PLAIN]}}).splitlines()[1].split()[2] in text
+    assert text.count("where stood") == 5 and "without balance_brackets: " in text
+
+
+def test_a_folder_that_is_none_or_has_no_code_is_said(tmp_path: Path) -> None:
+    settings = EngineSettings(str(starter.MODEL))
+    for folder, words in ((tmp_path / "none", "is no folder"), (tmp_path, "has no code")):
+        with pytest.raises(EvaluationError, match=words):
+            asyncio.run(evaluate([folder], 8, 1, settings, Sampling(16), lambda text: None))
