@@ -138,6 +138,8 @@ def test_a_string_that_is_begun_is_ended(drawing: str, ended: str) -> None:
         ("├x = f(┤\n    1,\n)\n", "x = f("),
         ("├if x:\n    y = f(1┤\n", "if x:\n    y = f(1)"),
         ("├x = {┤\n", "x = {"),  # lines follow
+        ("    ├run(\n        [1,\n         2],┤\n", "run(\n        [1,\n         2],\n    )"),
+        ("    ├run(\n        [1, f(2┤\n", "run(\n        [1, f(2)]\n    )"),
         ("├x = f(1)┤\n", "x = f(1)"),
     ],
 )

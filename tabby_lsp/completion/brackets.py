@@ -51,6 +51,20 @@ def unmatched(text: str, language: str) -> tuple[str, str]:
     return closers, openers
 
 
+def open_brackets(text: str, language: str) -> list[int]:
+    """The places of the openers in a text that nothing in it closes."""
+    places: list[int] = []
+    for match in _scanner(language).finditer(text):
+        bracket = match[1]
+        if bracket and bracket in CLOSER_OF:
+            places.append(match.start())
+        elif bracket and places and CLOSER_OF[text[places[-1]]] == bracket:
+            places.pop()
+        elif bracket:
+            places.clear()
+    return places
+
+
 def left_to_close(before: str, after: str, language: str) -> str | None:
     """The closers that are still to be written between two texts, in their order. None if there is no telling, as
     within a comment or a string of several lines.

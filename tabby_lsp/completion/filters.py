@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import CLOSER_OF, first_surplus, left_to_close, open_quote, unmatched
+from tabby_lsp.completion.brackets import CLOSER_OF, first_surplus, left_to_close, open_brackets, open_quote
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
@@ -57,14 +57,15 @@ def drop_fence(text: str, context: CompletionContext) -> str:
 
 
 def cut_circles(text: str, context: CompletionContext) -> str:
-    """No line more often in a row than in any table, no block of lines again right behind itself."""
+    """No line twice in a row, no more lines alike than in any table, no block again right behind itself."""
     lines = text.split("\n")
     run = first = 0
     for number in range(1, len(lines)):
         run = run + 1 if alike(lines[number - 1], lines[number], ALIKE) else 0
         first = number - run
-        if run >= MOST_ALIKE and re.search(r"\w", lines[number]):
-            return "\n".join(lines[: first + 1])
+        same = lines[number].strip() == lines[number - 1].strip() and len(lines[number].strip()) >= SHORT_LINE
+        if (same or run >= MOST_ALIKE) and re.search(r"\w", lines[number]):
+            return "\n".join(lines[:number] if same else lines[: first + 1])
     blocks = re.split(r"\n[ \t]*\n", text)
     for number, (one, other) in enumerate(itertools.pairwise(blocks)):
         if "\n" in one.strip() and alike(one, other, ALIKE):
@@ -140,13 +141,20 @@ def end_string(text: str, context: CompletionContext) -> str:
 
 
 def close_brackets(text: str, context: CompletionContext) -> str:
-    """The text with the closers of what it opened on its last line, where nothing behind the cursor closes it."""
-    last = text[text.rfind("\n") + 1 :]
-    opened = unmatched(last, context.language)[1]
+    """The text with the closers of what it opened, where nothing behind the cursor closes it.
+
+    What was opened on an earlier line is closed on a line of its own, indented as that one.
+    """
+    opened = open_brackets(text, context.language)
     if not opened or text.rstrip().endswith(("{", ":")):
         return text
     left = left_to_close(context.prefix + text, context.line_suffix + context.suffix, context.language)
-    return text if left is None else text.rstrip() + left[: len(opened)]
+    lines = (context.prefix.rpartition("\n")[2] + text).rstrip().split("\n")
+    closed = text.rstrip()
+    for closer, place in zip(left or "", reversed(opened), strict=False):
+        line = text.count("\n", 0, place)
+        closed += closer if line == len(lines) - 1 else f"\n{_indent(lines[line])}{closer}"
+    return closed
 
 
 def keep_parsing(text: str, context: CompletionContext) -> str:
