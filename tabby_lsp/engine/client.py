@@ -94,8 +94,8 @@ class Engine:
         """Begins a completion, of so many candidates. Its `result` fails with EngineError if the engine cannot do it.
 
         While the model is being loaded the job waits for it. Who is `patient` has the full prompt read and the
-        suggestion written to its end, however long that takes. What is made `ahead` of a request is cancelled by the next request for anything. `reads_ahead`:
-        after a quick prompt a larger one is read for the next request.
+        suggestion written to its end, however long that takes. What is made `ahead` of a request is cancelled by the
+        next request for anything. `reads_ahead`: after a quick prompt larger ones are read for the next request.
         """
         job = Generation(next(self._ids), asyncio.get_running_loop().create_future())
         # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
