@@ -34,6 +34,7 @@ ROOMS = (
     "lsp",
     "evaluation",
     "doctor",
+    "listing",
     "cli",
     "__main__",
 )

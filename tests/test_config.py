@@ -68,8 +68,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
     assert model.additional_stop_words == ("END",)
     assert settings.completion.max_decoding_tokens == 32
     assert len(problems) == 1, "one note for all of Tabby's keys that mean nothing here"
-    for key in ("model.completion.http", "model.chat", "completion.max_input_length", "server", "repositories"):
+    for key in ("model.completion.http", "model.chat", "completion.max_input_length", "server"):
         assert f"`{key}`" in problems[0]
+    assert settings.index.folders == (str(Path("/home/me/project")),)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,11 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
         ({"completion": {"temperature": 9}}, ["a number at least 0.0 and at most 2.0"]),
         ({"completion": {"trigger": "sometimes"}}, ["one of 'auto', 'manual'"]),
         ({"completion": 3}, ["`completion` must be a table"]),
+        ({"completion": {"ahead": "no"}}, ["`completion.ahead` must be true or false"]),
+        ({"repositories": [{"git_url": "https://example.com/a.git"}]}, ["a.git is not", "Clone it", "`index.folders`"]),
+        ({"repositories": [{"git_url": "git@example.com:a.git"}]}, ["Clone it and name the folder"]),
+        ({"repositories": [{"name": "a"}]}, ["a table with a `git_url`"]),
+        ({"repositories": "a"}, ["a table with a `git_url`"]),
         (local(additional_stop_words="x"), ["a list of strings"]),
         (local(additional_stop_words=[1]), ["a list of strings"]),
         (local(model_id=3), ["`model.completion.local.model_id` must be a string"]),
@@ -103,6 +109,22 @@ def test_a_whole_number_is_a_temperature_too() -> None:
     assert settings.completion.temperature == 1.0
 
 
+def test_what_is_on_can_be_switched_off() -> None:
+    settings, problems = merged({"completion": {"speculation": False}, "index": {"enabled": False}})
+    assert problems == []
+    assert not settings.completion.speculation and not settings.index.enabled
+
+
+def test_tabbys_repositories_on_this_machine_are_folders_to_search(tmp_path: Path) -> None:
+    repositories = [{"git_url": tmp_path.as_uri()}, {"git_url": str(tmp_path / "ä b")}]
+    settings, problems = merged({"index": {"folders": [str(tmp_path)]}, "repositories": repositories})
+    assert problems == []
+    assert settings.index.folders == (str(tmp_path), str(tmp_path / "ä b")), "each once"
+    settings, problems = merged({"repositories": repositories}, trusted=False)
+    assert settings == Settings()
+    assert len(problems) == 1 and "refused" in problems[0]
+
+
 def test_a_layer_that_a_repository_could_have_written_cannot_name_files() -> None:
     settings, problems = merged(local(model_id="/etc/passwd", threads=2), trusted=False)
     assert settings.model.completion.local.model_id == ""
@@ -113,7 +135,7 @@ def test_a_layer_that_a_repository_could_have_written_cannot_name_files() -> Non
 
 def test_every_key_that_names_a_file_is_restricted() -> None:
     restricted = {key for key, _, rules in config.reference() if rules.get("restricted")}
-    assert restricted == {"model.completion.local.model_id"}
+    assert restricted == {"model.completion.local.model_id", "index.folders"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ A change costs the lines it touches, not the document. Knows neither pygls nor c
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tabby_lsp.text import content_length, split_lines
@@ -141,6 +142,9 @@ class Documents:
             log.warning("%s went back from version %s to %s", uri, document.version, version)
         document.version = version
         return document
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(list(self._open.values()))
 
     def __len__(self) -> int:
         return len(self._open)

@@ -29,9 +29,12 @@ def create_server(layers: tuple[Layer, ...] = (), problems: tuple[str, ...] = ()
     server.feature(lsp.INITIALIZED)(on_initialized)
     server.feature(lsp.SHUTDOWN)(on_shutdown)
     server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(on_configuration)
+    server.feature(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(on_folders)
+    server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)(on_watched_files)
     server.feature("tabby/status")(on_status)
     server.command("tabby.status")(status_command)
     server.command("tabby.restart")(restart_command)
+    server.command("tabby.reindex")(reindex_command)
     return server
 
 
@@ -58,6 +61,7 @@ def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
 def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
     ls.spawn(ls.restart())
     ls.spawn(ls.show_loading())
+    ls.spawn(ls.start_index())
     ls.spawn(_pull_configuration(ls))
 
 
@@ -99,6 +103,14 @@ def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if value is not None
     }
+
+
+def on_folders(ls: TabbyServer, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
+    ls.spawn(ls.start_index())
+
+
+def on_watched_files(ls: TabbyServer, params: lsp.DidChangeWatchedFilesParams) -> None:
+    ls.index.changed_on_disk(change.uri for change in params.changes)
 
 
 async def on_shutdown(ls: TabbyServer, params: Any) -> None:
@@ -147,6 +159,13 @@ async def restart_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
     await asyncio.sleep(0)  # from here on the state is that of the new engine
     ls.spawn(ls.show_loading(params.work_done_token if params else None))
     await ls.settled()
+    return ls.status()
+
+
+def reindex_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
+    """Looks at all files again, and starts an indexer that has stayed down."""
+    if not ls.index.rescan():
+        ls.spawn(ls.start_index())
     return ls.status()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from tabby_lsp import __version__, config
@@ -19,6 +20,7 @@ from tabby_lsp.data import Completion, Sampling
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.lsp import convert
 from tabby_lsp.lsp.documents import Change, Document, Place
+from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import status
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
@@ -26,6 +28,7 @@ from tabby_lsp.models import registry
 
 log = logging.getLogger(__name__)
 
+WATCH_SECONDS = 10.0  # that a client has to say whether it will tell of files that change
 AGREED = 3  # typed characters that were those of a doubtful suggestion: it is shown from then on
 
 
@@ -51,11 +54,13 @@ class TabbyServer(LanguageServer):
         self.settings = Settings()
         self.engine: Engine | None = None
         self.suggestions: Suggestions | None = None
+        self.index = Indexing(self.notify_status)
         self.state = EngineState("starting")
         self.last: LastAnswer | None = None
         self._anew = 0  # how often another answer was asked for: each with another seed
         self._started = False
         self._restarting = asyncio.Lock()
+        self._watched: bool | None = None  # whether the client tells of files that change, once it was asked
         self._busy = False
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -74,6 +79,8 @@ class TabbyServer(LanguageServer):
             self._set_habits(self.suggestions)
         if self._started and _engine_part(self.settings) != _engine_part(before):
             self.spawn(self.restart())
+        if self._started and self.settings.index != before.index:
+            self.spawn(self.start_index())
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -156,6 +163,7 @@ class TabbyServer(LanguageServer):
                 "milliseconds": round(self.last.milliseconds, 3),
                 "engineMilliseconds": 0.0 if self.last.cached else round(counts.timing.total, 3),
             }
+        answer["index"] = self.index.status()
         return answer
 
     def notify_status(self) -> None:
@@ -178,6 +186,58 @@ class TabbyServer(LanguageServer):
             await self._state_changed.wait()
         message = self.state.info.name if self.state.info else self.state.reason
         self.work_done_progress.end(token, lsp.WorkDoneProgressEnd(message=message))
+        self.protocol.progress.tokens.pop(token, None)  # pygls keeps it for ever
+
+    # --- the index
+
+    async def start_index(self) -> None:
+        """Indexes the workspace as it is now, behind the model: the first suggestion does not wait for it."""
+        folders = [folder.uri for folder in self.protocol.workspace.folders.values()]
+        if not folders and self.protocol.workspace.root_uri:
+            folders = [self.protocol.workspace.root_uri]
+        if self._watched is None and folders and self.settings.index.enabled:
+            self._watched = await self._watch_files()
+        documents = self.protocol.documents
+        if await self.index.use(folders, self.settings.index, bool(self._watched), documents, self.settled):
+            self.spawn(self.show_indexing())
+
+    async def _watch_files(self) -> bool:
+        """Asks the client to tell of files that change. Whether it will."""
+        workspace = self.client_capabilities.workspace
+        watching = workspace.did_change_watched_files if workspace else None
+        if not (watching and watching.dynamic_registration):
+            return False
+        method = lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES
+        options = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher(glob_pattern="**/*")])
+        params = lsp.RegistrationParams([lsp.Registration(f"tabby-lsp/{method}", method, options)])
+        try:
+            await asyncio.wait_for(self.client_register_capability_async(params), WATCH_SECONDS)
+        except (asyncio.TimeoutError, JsonRpcException) as error:  # the indexer looks by itself
+            log.warning("%s cannot be registered: %s", method, error or type(error).__name__)
+            return False
+        return True
+
+    async def show_indexing(self) -> None:
+        """Reports the first scan of a workspace as progress. Later ones are over before one could read it."""
+        window = self.client_capabilities.window
+        if not (window and window.work_done_progress):
+            return
+        index = self.index
+        while index.state.scanning and not index.state.done:
+            await index.moved.wait()
+        if not (index.state.scanning and index.state.total):
+            return
+        token = f"tabby-lsp/index/{time.monotonic_ns()}"
+        await self.work_done_progress.create_async(token)
+        begin = lsp.WorkDoneProgressBegin(title="Tabby: indexing", percentage=0, cancellable=False)
+        self.work_done_progress.begin(token, begin)
+        while index.state.scanning:
+            done, total = index.state.done, max(1, index.state.total)
+            percent = min(100, 100 * done // total)
+            report = lsp.WorkDoneProgressReport(message=f"{done} of {total} files", percentage=percent)
+            self.work_done_progress.report(token, report)
+            await index.moved.wait()
+        self.work_done_progress.end(token, lsp.WorkDoneProgressEnd(message=f"{index.state.files} files"))
         self.protocol.progress.tokens.pop(token, None)  # pygls keeps it for ever
 
     # --- completion
@@ -235,6 +295,7 @@ class TabbyServer(LanguageServer):
         return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed + self._anew)
 
     def _document_changed(self, uri: str, change: Change | None) -> None:
+        self.index.changed(uri, self.protocol.documents.get(uri))
         if self.suggestions is None:
             return
         if change is None:
@@ -257,14 +318,13 @@ class TabbyServer(LanguageServer):
             log.error("background work failed", exc_info=task.exception())
 
     async def close(self) -> None:
-        """Ends the engine and all that runs beside the messages."""
+        """Ends the engine, the indexer and all that runs beside the messages."""
         for task in list(self._tasks):
             task.cancel()
         if self.suggestions is not None:
             self.suggestions.forget_all()
         engine, self.engine = self.engine, None
-        if engine is not None:
-            await engine.close()
+        await asyncio.gather(self.index.close(), *([engine.close()] if engine else []))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """pygls would pop up a box in the editor for every one of these."""

@@ -1,0 +1,113 @@
+"""What is indexed, where the index lies, and what there is to tell of it: the types between an indexer and who runs it.
+
+Knows no SQLite and opens no file, since the server imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabby_lsp import config
+from tabby_lsp.config import IndexSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an indexer is started with."""
+
+    database: str
+    folders: tuple[str, ...]
+    ignore: tuple[str, ...] = ()
+    most_bytes: int = 1_000_000
+    watched: bool = False  # whether the client says which files change
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """Files that were left out for one reason, or folders with all that is in them."""
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    files: int = 0
+    lines: int = 0
+    symbols: int = 0
+    chunks: int = 0
+    skipped: tuple[Omission, ...] = ()  # in the last scan that came to its end, the most frequent first
+    seconds: float = 0.0  # which that scan took
+    scanning: bool = False
+    done: int = 0  # files of the scan that is under way
+    total: int = 0  # which it will be; 0 if nobody knows
+    note: str = ""  # why something is not as it should be
+
+
+def plan(workspace: Sequence[Path], settings: IndexSettings, watched: bool = False) -> tuple[Plan | None, str]:
+    """The plan for the folders of a workspace and those of the settings, and what is not indexed; None if nothing is.
+
+    Looks at the disk: not to be called where nothing may wait.
+    """
+    if not settings.enabled:
+        return None, "The index is switched off (index.enabled)."
+    folders: dict[Path, None] = {}
+    notes = []
+    further = [Path(os.path.expanduser(each)) for each in settings.folders]
+    for number, folder in enumerate([*workspace, *further]):
+        why = _why_not(folder)
+        if not why:
+            folders[folder] = None
+        elif number < len(workspace) or folder not in workspace:
+            notes.append(f"{folder} is not indexed: it is {why}.")
+    # Further folders alone are no workspace.
+    if not workspace:
+        notes = ["No folder is open: there is nothing to index."]
+    if folders.keys().isdisjoint(workspace):
+        return None, " ".join(notes)
+    names = tuple(str(folder) for folder in folders)
+    # Nobody tells of changes in folders that the editor does not have open.
+    watched = watched and folders.keys() <= set(workspace)
+    database = config.data_folder() / "index" / f"{_hash(names)}.sqlite"
+    most_bytes = settings.max_file_kilobytes * 1000
+    return Plan(str(database), names, settings.ignore, most_bytes, watched), " ".join(notes)
+
+
+def _why_not(folder: Path) -> str:
+    try:
+        if not folder.is_absolute() or not folder.is_dir():
+            return "not a folder that can be read"
+        place = folder.resolve()
+        if place.parent == place:
+            return "the root of a file system"
+        if Path.home().resolve().is_relative_to(place):
+            return "your home directory, or holds it"
+    except (OSError, RuntimeError, ValueError):  # a loop of links, no home, a NUL in the name
+        return "not a folder that can be read"
+    return ""
+
+
+def _hash(names: Iterable[str]) -> str:
+    joined = "\0".join(sorted(os.path.normcase(name) for name in names))
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def place_of(path: Path, folders: Iterable[str]) -> tuple[str, str] | None:
+    """The innermost of the folders that holds a file, and the file's path from there with "/"."""
+    holding = [folder for folder in folders if path != Path(folder) and path.is_relative_to(folder)]
+    if not holding:
+        return None
+    folder = max(holding, key=lambda each: len(Path(each).parts))
+    return folder, path.relative_to(folder).as_posix()
+
+
+def others_inside(folder: str, folders: Iterable[str]) -> tuple[str, ...]:
+    """Patterns that leave out of a folder what is indexed as a folder of its own."""
+    places = (place_of(Path(other), [folder]) for other in folders)
+    return tuple("/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", place[1]) + "/" for place in places if place)
