@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.index.entry import prepare
 from tabby_lsp.index.related import ROOM, Related, related
 from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.index.search import Search
-from tabby_lsp.index.store import Store, prepare
+from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Stamp
 
 PRICE = '''def total_of(goods, rate=1.0):

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tabby_lsp.index import store as store_module
+from tabby_lsp.index import database as database_module
+from tabby_lsp.index import entry as entry_module
+from tabby_lsp.index.entry import prepare, terms
 from tabby_lsp.index.search import Hit, Search
-from tabby_lsp.index.store import Counts, Store, prepare, terms
+from tabby_lsp.index.store import Counts, Store
 from tabby_lsp.index.symbols import Import
 from tabby_lsp.index.walk import Found, Rules, Stamp, read, walk
 
@@ -233,7 +235,7 @@ def test_an_unchanged_text_costs_nothing_but_its_stamp(
 ) -> None:
     assert store.put(workspace, "a.py", "python", SHAPES, SOON)
     before = everything(path)
-    monkeypatch.setattr(store_module, "outline", lambda text, language: pytest.fail("it was worked through again"))
+    monkeypatch.setattr(entry_module, "outline", lambda text, language: pytest.fail("it was worked through again"))
     assert not store.put(workspace, "a.py", "python", SHAPES, Stamp(2, 2))
     assert store.stamp_of(workspace, "a.py") == Stamp(2, 2)
     assert not store.put(workspace, "a.py", "python", SHAPES, SOON)
@@ -399,7 +401,7 @@ def test_a_change_waits_for_another_writer(store: Store, path: Path, workspace: 
 def test_a_writer_that_never_ends_is_said_and_costs_one_change(
     store: Store, path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PATIENCE", 0)
+    monkeypatch.setattr(database_module, "PATIENCE", 0)
     store.connection.execute("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -527,7 +529,7 @@ def test_the_file_of_a_newer_version_is_left_alone(path: Path, workspace: Path) 
     with Store.open(path) as store:
         put(store, workspace, {"a.py": USER})
     database = sqlite3.connect(path)
-    database.execute(f"PRAGMA user_version = {store_module.VERSION + 1}")
+    database.execute(f"PRAGMA user_version = {database_module.VERSION + 1}")
     database.commit()
     database.close()
     before = path.read_bytes()

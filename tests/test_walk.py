@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tabby_lsp.index.walk import Found, Rules, Skipped, Stamp, is_secret, read, walk, why_skipped
+from tabby_lsp.index.contents import is_secret
+from tabby_lsp.index.walk import Found, Rules, Skipped, Stamp, read, walk, why_skipped
 
 PYTHON = b"def f():\n    return 1\n"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a file system that has such things")

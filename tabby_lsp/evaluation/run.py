@@ -12,8 +12,9 @@ from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampli
 from tabby_lsp.engine.client import Engine
 from tabby_lsp.evaluation.holes import File, Hole, read_files
 from tabby_lsp.evaluation.measures import Filled
+from tabby_lsp.index.entry import prepare
 from tabby_lsp.index.search import Search
-from tabby_lsp.index.store import Store, prepare
+from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Found, Rules, read, walk
 from tabby_lsp.languages import language_of_path
 

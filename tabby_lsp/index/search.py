@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabby_lsp.index.store import VERSION, storable, terms, unpacked
+from tabby_lsp.index.database import VERSION
+from tabby_lsp.index.entry import storable, terms, unpacked
 from tabby_lsp.index.symbols import Import, Symbol
 from tabby_lsp.text import split_lines
 

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from tabby_lsp.index import walk
+from tabby_lsp.index.contents import HEAD_BYTES, is_secret, why_by_head
+from tabby_lsp.index.entry import Entry, prepare
+from tabby_lsp.index.ignore import IGNORE_FILES
 from tabby_lsp.index.plan import IndexState, Omission, Plan, others_inside
-from tabby_lsp.index.store import Entry, Store, prepare
+from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Found, Rules, Skipped, Stamp
 from tabby_lsp.languages import language_of_path
 
@@ -165,7 +168,7 @@ class Upkeep:
             self._put(folder, path)
         elif not self.store.remove(Path(folder), path) and reason == "not there":
             return True  # it may have been a folder
-        return reason == "a folder" or path.rpartition("/")[2] in walk.IGNORE_FILES
+        return reason == "a folder" or path.rpartition("/")[2] in IGNORE_FILES
 
     def _put(self, folder: str, path: str) -> None:
         try:
@@ -194,13 +197,13 @@ class Upkeep:
             return "too large"
         reason = walk.why_skipped(Path(folder), path, self._rules[folder])
         if reason == "not there":  # not yet: then its folder has to be one that is looked into
-            reason = "a secret" if walk.is_secret(name) else ""
+            reason = "a secret" if is_secret(name) else ""
             above = path.rpartition("/")[0]
             while above and not reason:
                 why = walk.why_skipped(Path(folder), above, self._rules[folder])
                 reason = "" if why in ("a folder", "not there") else why
                 above = above.rpartition("/")[0]
-        return reason or walk._why_by_head(data[: walk.HEAD_BYTES], name)
+        return reason or why_by_head(data[:HEAD_BYTES], name)
 
     def _put_buffer(self, folder: str, path: str) -> None:
         language, text = self._buffers[folder, path]
