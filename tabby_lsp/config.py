@@ -107,6 +107,12 @@ class CompletionSettings:
         minimum=-1.0,
         maximum=1.0,
     )
+    context: str = _setting(
+        "auto",
+        "Whether pieces of other files go into the prompt: definitions of what is used near the cursor, and code that "
+        "looks like it. `auto`: but for the starter model, which gains nothing by it.",
+        choices=("auto", "on", "off"),
+    )
     debounce: int = _setting(
         -1,
         "Milliseconds after a key before the model is asked. -1: none, except where suggestions take many times as "

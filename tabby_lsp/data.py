@@ -152,6 +152,7 @@ class ModelInfo:
     memory_needed: int  # bytes: weights, KV cache and compute buffers, estimated before loading
     prefill_rate: float  # tokens per second, measured at loading
     confidence: float  # that it must have in what is shown, 0 to 1
+    uses_context: bool  # whether it gains by pieces of other files
     notes: tuple[str, ...] = ()  # what the user should know once
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from editor import INVOKED, Editor
 
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.entry import prepare
@@ -146,3 +148,25 @@ async def test_a_damaged_index_costs_nothing_but_itself(tmp_path: Path, folder: 
     retrieval = Retrieval(tmp_path / "index.sqlite")
     assert await retrieval.around(folder / "a.py", CompletionContext(CART, ")", "\n")) == ()
     retrieval.close()
+
+
+def test_a_suggestion_is_made_with_what_other_files_say(tmp_path: Path) -> None:
+    """In the real server: a definition that stands in another file of the workspace, unsaved at that."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "price.py").write_text("old = 1\n", encoding="utf-8")
+    cart, line, column = (work / "cart.py").as_uri(), CART.count("\n"), len(CART.rpartition("\n")[2])
+    with Editor("--set", "completion.context=on", env={"TABBY_ROOT": str(tmp_path / "root")}) as editor:
+        editor.start(workspaceFolders=[{"uri": work.as_uri(), "name": "shop"}])
+        editor.open(PRICE, uri=(work / "price.py").as_uri())
+        editor.open(CART, uri=cart)
+        found: list[str] = []
+        for version in range(2, 400):
+            typed = version % 2 == 0
+            editor.change(version, (line, column), "g" * typed, (line, column + (not typed)), cart)
+            editor.inline((line, column + typed), cart, kind=INVOKED)
+            found = editor.request("tabby/status", {}).get("lastCompletion", {}).get("related", [])
+            if found:
+                break
+            time.sleep(0.1)
+        assert "price.py (defines total_of)" in found

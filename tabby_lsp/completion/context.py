@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from tabby_lsp.text import content_length
 
+# Models that were measured to gain nothing by pieces of other files: see `tests/eval`.
+NO_GAIN = frozenset(("tabby-starter",))
+
 # A prompt holds a few thousand tokens of some four characters. More than this is never looked at, so a request
 # costs the same in a file of a million lines.
 PREFIX_CHARACTERS = 24_000

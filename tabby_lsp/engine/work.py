@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tabby_lsp.completion.confidence import least
+from tabby_lsp.completion.context import NO_GAIN
 from tabby_lsp.completion.layout import Layout
 from tabby_lsp.completion.pipeline import Budget, Earlier, complete
 from tabby_lsp.completion.prompt import Prompt
@@ -54,6 +55,7 @@ def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInf
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
         confidence=least(model.name, settings.confidence),
+        uses_context=model.name not in NO_GAIN,
         notes=layout.notes,
     )
 

@@ -41,7 +41,9 @@ class Retrieval:
         line = file, context.first_line + above.count("\n") + len(newline), above[-200:]
         if file != self._file:
             self._file, self._known, self._line = file, (), None
-        if line != self._line and (self._asked is None or self._asked.done()):
+        # Where there was nothing the index may not have been there yet.
+        asks = line != self._line or not self._known
+        if asks and (self._asked is None or self._asked.done()):
             self._line = line
             self._asked = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, file, context)
         if self._asked is not None and not self._asked.done():

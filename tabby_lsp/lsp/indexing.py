@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tabby_lsp.config import IndexSettings
+from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
+from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.machine import path_of_url
+
+if TYPE_CHECKING:
+    from tabby_lsp.index.related import Related
 
 
 class Indexing:
@@ -24,6 +30,7 @@ class Indexing:
         self.moved = asyncio.Event()  # set at every change of the state, and cleared at once
         self._on_change = on_change
         self._indexer: Indexer | None = None
+        self._retrieval: Retrieval | None = None
         self._note = ""
         self._told = self.status()
         self._replacing = asyncio.Lock()
@@ -56,6 +63,7 @@ class Indexing:
             await ready()
             self.plan = wanted
             if wanted is not None:
+                self._retrieval = Retrieval(Path(wanted.database))
                 indexer = Indexer(wanted, lambda state: self._state_of(indexer))
                 self._indexer = indexer
                 indexer.start()
@@ -78,6 +86,11 @@ class Indexing:
         if self._indexer is not None:
             self._indexer.changed([path for uri in uris if (path := path_of_url(uri))])
 
+    async def around(self, uri: str, context: CompletionContext) -> tuple[Related, ...]:
+        """Pieces of other files that may help to complete a place."""
+        path = path_of_url(uri)
+        return await self._retrieval.around(path, context) if path and self._retrieval else ()
+
     def rescan(self) -> bool:
         """Looks at everything again. False if there is no indexer that could."""
         if self._indexer is None or self._indexer.down:
@@ -87,6 +100,9 @@ class Indexing:
 
     async def close(self) -> None:
         indexer, self._indexer, self.plan = self._indexer, None, None
+        retrieval, self._retrieval = self._retrieval, None
+        if retrieval is not None:
+            retrieval.close()
         if indexer is not None:
             await indexer.close()
 

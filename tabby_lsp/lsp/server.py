@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lsprotocol import types as lsp
@@ -16,7 +17,7 @@ from pygls.lsp.server import LanguageServer
 
 from tabby_lsp import __version__, config
 from tabby_lsp.config import Layer, Settings
-from tabby_lsp.data import Completion, Sampling
+from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.lsp import convert
 from tabby_lsp.lsp.documents import Change, Document, Place
@@ -57,6 +58,7 @@ class TabbyServer(LanguageServer):
         self.index = Indexing(self.notify_status)
         self.state = EngineState("starting")
         self.last: LastAnswer | None = None
+        self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self._anew = 0  # how often another answer was asked for: each with another seed
         self._started = False
         self._restarting = asyncio.Lock()
@@ -162,6 +164,7 @@ class TabbyServer(LanguageServer):
                 "cached": self.last.cached,
                 "milliseconds": round(self.last.milliseconds, 3),
                 "engineMilliseconds": 0.0 if self.last.cached else round(counts.timing.total, 3),
+                "related": self.related,
             }
         answer["index"] = self.index.status()
         return answer
@@ -270,8 +273,9 @@ class TabbyServer(LanguageServer):
             self._anew += anew
             sampling = self._sampling()
             candidates = self.settings.completion.candidates if invoked else 1
+            related = partial(self._related, document, context) if self._uses_context() else None
             suggestion = await self.suggestions.suggest(
-                uri, place, context, sampling, anew, candidates, typing=not invoked
+                uri, place, context, sampling, anew, candidates, typing=not invoked, related=related
             )
         except EngineError as error:
             log.warning("no suggestion: %s", error)
@@ -282,6 +286,16 @@ class TabbyServer(LanguageServer):
             elapsed = (time.perf_counter() - started) * 1000
             self.last = LastAnswer(suggestion.completion, suggestion.from_cache, elapsed)
         return document, place, suggestion, selected
+
+    def _uses_context(self) -> bool:
+        """Whether pieces of other files go into the prompt."""
+        wanted = self.settings.completion.context
+        return wanted == "on" or (wanted == "auto" and self.state.info is not None and self.state.info.uses_context)
+
+    async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
+        found = await self.index.around(document.uri, context)
+        self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
+        return tuple(each.snippet for each in found)
 
     def _is_doubtful(self, suggestion: Suggestion) -> bool:
         """Whether the model is not sure enough, and nothing that was typed since has said that it is right."""
