@@ -103,7 +103,7 @@ class CompletionSettings:
     confidence: float = _setting(
         -1.0,
         "How sure the model must be of a suggestion that you have not asked for, 0 to 1 (1 / perplexity of its first "
-        "line); 0 shows all. -1: what was fitted for the model, or 0.1.",
+        "line); 0 shows all. -1: 0.1, which leaves out mere guesses.",
         minimum=-1.0,
         maximum=1.0,
     )

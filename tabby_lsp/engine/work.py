@@ -54,7 +54,7 @@ def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInf
         max_prompt_tokens=min(wanted, model.context_size),
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
-        confidence=least(model.name, settings.confidence),
+        confidence=least(settings.confidence),
         uses_context=model.name not in NO_GAIN,
         notes=layout.notes,
     )
