@@ -1,8 +1,8 @@
 """How sure a model was of what it wrote, line by line, from the probabilities that it had anyway.
 
 A line's confidence is the geometric mean of its tokens' probabilities: 1 / perplexity. It says nothing across models: a
-larger one, or one of another vocabulary, is sure at other figures. So none is fitted to a model here: there is a cautious
-one for all, and the user's own. Pure functions.
+larger one, or one of another vocabulary, is sure at other figures. So no threshold is fitted to a model here: there is
+a cautious one for all, and the user's own. Pure functions.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 
 AUTOMATIC = -1.0
-# Only what the model took for a guess itself: on average less than one chance in ten for each token. More would leave out
-# more that is wrong. Of the starter's suggestions for 480 holes in click, httpx and jsonschema those above 0.25 are right
-# more often by a tenth, those above 0.45 by a half. But while one types (`tests/bench/replay.py`), with the short prompts
-# after a jump, it is less sure of everything: at 0.25 half of the keys had nothing to show, and a third of the keys that
-# it could have saved were lost; at 0.15 a sixth of them.
+# Only what the model took for a guess itself: on average less than one chance in ten for each token. More would leave
+# out more that is wrong. Of the starter's suggestions for 480 holes in click, httpx and jsonschema those above 0.25 are
+# right more often by a tenth, those above 0.45 by a half. But while one types (`tests/bench/replay.py`), with the short
+# prompts after a jump, it is less sure of everything: at 0.25 half of the keys had nothing to show, and a third of the
+# keys that it could have saved were lost; at 0.15 a sixth of them.
 CAUTIOUS = 0.1
 
 
