@@ -132,12 +132,16 @@ class CompletionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    enabled: bool = _setting(True, "Whether the folders of the workspace are indexed, for what suggestions may need.")
+    """All of it is restricted: to switch the index on, a `!pattern` and a larger limit widen what is read."""
+
+    enabled: bool = _setting(
+        True, "Whether the folders of the workspace are indexed, for what suggestions may need.", restricted=True
+    )
     ignore: tuple[str, ...] = _setting(
-        (), "Patterns of files that are left out, as in a `.gitignore`; above all ignore files."
+        (), "Patterns of files that are left out, as in a `.gitignore`; above all ignore files.", restricted=True
     )
     max_file_kilobytes: int = _setting(
-        1000, "Larger files are left out (1 KB is 1000 bytes).", minimum=1, maximum=100_000
+        1000, "Larger files are left out (1 KB is 1000 bytes).", minimum=1, maximum=100_000, restricted=True
     )
     folders: tuple[str, ...] = _setting(
         (), "Further folders that are searched, only read; with those of Tabby's `[[repositories]]`.", restricted=True

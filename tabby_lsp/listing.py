@@ -47,10 +47,7 @@ async def show_hits(query: str, folder: str, settings: IndexSettings, limit: int
     wanted = _plan(folder, settings)
     path = Path(wanted.database)
     if not path.exists():
-        state = await _build(wanted, progress)
-        if not path.exists():
-            advice = "Set TABBY_ROOT to a folder that can be written."
-            raise NoIndex(f"{state.note or f'{path} cannot be written.'} {advice}")
+        await _build(wanted, progress)
     search = Search(path)
     try:
         definitions = search.definitions(query, limit)

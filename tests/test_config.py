@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tabby_lsp import config
-from tabby_lsp.config import Layer, Settings
+from tabby_lsp.config import IndexSettings, Layer, Settings
 
 
 def merged(*values: dict[str, Any], trusted: bool = True) -> tuple[Settings, list[str]]:
@@ -135,7 +135,18 @@ def test_a_layer_that_a_repository_could_have_written_cannot_name_files() -> Non
 
 def test_every_key_that_names_a_file_is_restricted() -> None:
     restricted = {key for key, _, rules in config.reference() if rules.get("restricted")}
-    assert restricted == {"model.completion.local.model_id", "index.folders"}
+    assert restricted == {
+        "model.completion.local.model_id",
+        *(f"index.{key}" for key in ("enabled", "ignore", "max_file_kilobytes", "folders")),
+    }
+
+
+def test_settings_that_are_not_trusted_cannot_widen_what_is_read() -> None:
+    settings, problems = merged(
+        {"index": {"enabled": True, "ignore": ["!.hidden"], "max_file_kilobytes": 100_000}}, trusted=False
+    )
+    assert settings.index == IndexSettings()
+    assert len(problems) == 3 and all("is refused here" in each for each in problems)
 
 
 @pytest.mark.parametrize(

@@ -429,9 +429,9 @@ def test_steps_that_grow_slowly_are_not_taken_for_slow() -> None:
 def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(writer: ModelWriter) -> None:
     """A batch of a prompt that is given up costs a second on a slow machine, a step of one token next to nothing."""
     model = writer.model
-    kept = model._threads
+    kept, speed = model._threads, model._milliseconds_per_token
     try:
-        model._threads = Threads((2, 1))
+        model._threads, model._milliseconds_per_token = Threads((2, 1)), {False: 0.05, True: 0.05}
         model._threads.give_up(2, time.perf_counter() - 2 * RETRY_SECONDS)
         model.yields = True
         assert model.batch_size > 64, "work ahead tries nothing"
@@ -447,7 +447,7 @@ def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(writer: 
         model.evaluate(tokens[place + 1 : place + 65], place + 1, 0)
         assert model.batch_size > 64
     finally:
-        model._threads = kept
+        model._threads, model._milliseconds_per_token = kept, speed
         model.truncate(0, 0)
 
 

@@ -373,12 +373,12 @@ async def test_two_servers_on_one_folder_see_each_others_work(wanted: Plan, fold
         assert paths_of(wanted.database, "of_the_first") == ["a.py"]
 
 
-async def test_where_nothing_can_be_written_the_index_is_kept_in_memory_and_that_is_said(
+async def test_where_nothing_can_be_written_there_is_no_index_and_that_is_said(
     wanted: Plan, folder: Path, root: Path
 ) -> None:
     (root / "lsp").write_text("no folder", encoding="utf-8")
     async with running(wanted) as indexer:
-        assert indexer.state.files == 2
+        assert indexer.down and indexer.state.files == 0, "nobody could read one in its memory"
         assert "kept in memory" in indexer.state.note
     assert (root / "lsp").read_text(encoding="utf-8") == "no folder"
 
@@ -492,9 +492,18 @@ def test_folders_of_the_workspace_and_of_the_settings_come_and_go(folder: Path, 
         editor.notify("workspace/didChangeWorkspaceFolders", {"event": added})
         indexed(editor, lambda index: index["files"] == 3)
         wait_for(lambda: len(found_by(root, "unsaved")) == 1)
-        settings = {"tabby-lsp": {"index": {"enabled": False}}}
+        settings = {"tabby-lsp": {"index": {"ignore": ["!.hidden"]}}}
         editor.notify("workspace/didChangeConfiguration", {"settings": settings})
+        editor.wait(lambda each: each.get("method") == "window/showMessage" and "`index.ignore`" in str(each["params"]))
+        assert editor.request("tabby/status", {})["index"]["files"] == 3, "a cloned repository might have said so"
+
+
+def test_an_index_that_is_switched_off_is_not_made(folder: Path, root: Path) -> None:
+    with Editor() as editor:
+        folders = [{"uri": folder.as_uri(), "name": "it"}]
+        editor.start(workspaceFolders=folders, initializationOptions={"index": {"enabled": False}})
         assert indexed(editor, lambda index: "index.enabled" in index["note"])["files"] == 0
+        assert not (root / "lsp" / "index").exists()
 
 
 def test_a_first_scan_shows_its_progress(folder: Path) -> None:

@@ -169,6 +169,19 @@ async def test_an_answer() -> None:
     assert desk.busy == [True, False]
 
 
+async def test_what_is_doubtful_is_not_shown_unasked_and_nothing_is_made_behind_it() -> None:
+    desk = Desk()
+    desk.suggestions.ahead, desk.suggestions.confidence = True, 0.5
+    doubtful = replace(completion("value"), confidence=0.4)
+    task = await desk.ask(typing=True)
+    desk.engine.jobs[0].result.set_result(doubtful)
+    assert (unasked := await task) is not None and unasked.text == ""
+    assert desk.engine.ahead == []
+    asked = await (await desk.ask())
+    assert asked is not None and asked.text == "value" and asked.from_cache
+    assert len(desk.engine.ahead) == 1
+
+
 async def test_other_files_are_looked_into_where_the_model_is_asked_and_nowhere_else() -> None:
     desk, asked = Desk(), []
 

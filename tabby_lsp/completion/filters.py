@@ -174,11 +174,15 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     heads = ["\n".join(lines[:count]) for count in range(len(lines), 0, -1)]
     for kept in heads:
         behind = context.line_suffix[overtyped(kept, context.line_suffix) :] + context.suffix[:PARSED_AFTER]
-        body = BODIES.get(context.language, "") if kept.rstrip().endswith(":") else ""
-        found = errors(before + kept + body + behind, context.language) if kept.strip() else None
+        found = errors(before + with_body(kept, context.language) + behind, context.language) if kept.strip() else None
         if found is not None and found <= faults:
             return kept
     return next((head for head in heads if head.rstrip().endswith(BEGINNINGS)), "")
+
+
+def with_body(text: str, language: str) -> str:
+    """A text whose last line may be a head, with a body that does nothing behind it."""
+    return text + BODIES.get(language, "") if text.rstrip().endswith(":") else text
 
 
 def _from_outer_line(text: str) -> str:
@@ -188,7 +192,7 @@ def _from_outer_line(text: str) -> str:
 
 
 def drop_trivial(text: str, context: CompletionContext) -> str:
-    """Nothing that saves no key: who accepts it presses one."""
+    """Nothing blank, and nothing that saves no key: who accepts it presses one."""
     return text if len(re.sub(r"\s", "", text)) >= FEWEST else ""
 
 
@@ -197,18 +201,14 @@ def trim_end(text: str, context: CompletionContext) -> str:
     return text.rstrip() if is_closing(context.line_suffix) else text.rstrip("\n")
 
 
-def drop_blank(text: str, context: CompletionContext) -> str:
-    return text if text.strip() else ""
-
-
 def respect_line_suffix(text: str, context: CompletionContext) -> str:
     """With words right of the cursor: one line, which ends where those words begin to be repeated."""
     if is_closing(context.line_suffix):
         return text
     line = text.partition("\n")[0]
     rest = context.line_suffix.rstrip()
-    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(line.strip(), rest.strip(), strict=False))
-    if len(list(alike)) >= 3 or _first_word(line) == _first_word(rest) != "":
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(line.strip(), rest.strip(), strict=False))
+    if len(list(same)) >= 3 or _first_word(line) == _first_word(rest) != "":
         return ""  # it begins with what stands there already
     for start in range(len(line)):  # the longest end of the line that is the beginning of what follows
         repeated = line[start:]
@@ -260,7 +260,6 @@ FILTERS: tuple[Filter, ...] = (
     trim_end,
     drop_repeated_suffix,
     keep_parsing,
-    drop_blank,
     drop_trivial,
 )
 

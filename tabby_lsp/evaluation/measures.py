@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.filters import BODIES
+from tabby_lsp.completion.filters import with_body
 from tabby_lsp.evaluation.holes import IDENTIFIER, Hole
 from tabby_lsp.syntax import errors
 
@@ -79,8 +79,7 @@ class Filled:
         before, behind = file[: self.hole.start], file[self.hole.end :]
         if not self.shown or errors(before + behind, language) != 0:
             return None
-        body = BODIES.get(language, "") if self.text.rstrip().endswith(":") else ""
-        found = errors(before + self.text + body + behind[self.replace :], language)
+        found = errors(before + with_body(self.text, language) + behind[self.replace :], language)
         return None if found is None else found == 0
 
     @property

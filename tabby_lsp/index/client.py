@@ -116,15 +116,12 @@ class Indexer:
         del self._waiting[place]
         self._send(**self._message(place, self._buffers[place]))
 
-    @staticmethod
-    def _message(place: Place, buffer: _Buffer) -> dict[str, Any]:
-        return {
-            "kind": "buffer",
-            "root": place[0],
-            "path": place[1],
-            "language": buffer.language,
-            "text": buffer.text(),
-        }
+    def _message(self, place: Place, buffer: _Buffer) -> dict[str, Any]:
+        text = buffer.text()
+        where = {"root": place[0], "path": place[1]}
+        if len(text) > self.plan.most_bytes:  # it would not be taken, and takes the loop's time to be sent
+            return {"kind": "closed", **where}
+        return {"kind": "buffer", **where, "language": buffer.language, "text": text}
 
     def _greeting(self) -> dict[str, Any]:
         buffers = [self._message(place, buffer) for place, buffer in self._buffers.items()]

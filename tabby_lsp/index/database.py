@@ -81,7 +81,7 @@ class Database:
                     return otherwise
                 self._renew(f"The index was damaged ({error}) and is made anew.")
                 renewed = True
-            except BaseException:
+            except BaseException:  # of the work itself, or an end from outside: the transaction must not stay open
                 self._roll_back()
                 raise
 
@@ -154,7 +154,7 @@ class Database:
                 time.sleep(0.05)  # two who create it at once: for this SQLite does not wait by itself
 
     def _in_memory(self, error: Exception) -> sqlite3.Connection:
-        self.reason = f"The index is kept in memory: {error}."
+        self.reason = f"The index could only be kept in memory: {error}."
         self.path = None
         return _connected(":memory:")
 

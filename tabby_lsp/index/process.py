@@ -56,6 +56,10 @@ def main() -> None:
     except Exception as error:  # whatever it is, it would be the same the next time
         pipe.send(kind="failed", reason=f"There is no index: {error}. Reinstall tabby-lsp and its dependencies.")
         return
+    if upkeep.store.in_memory:
+        advice = "Nobody else could read that, so there is none. Set TABBY_ROOT to a folder that can be written."
+        pipe.send(kind="failed", reason=f"{upkeep.store.reason} {advice}")
+        return
     work = Work(upkeep, messages, pipe, plan.watched)
     for message in first["buffers"]:
         work.do(message)

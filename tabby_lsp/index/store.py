@@ -128,6 +128,10 @@ class Store:
         where = _key(root, path)
         return where not in self._buffers and self._file.write(lambda database: _delete_one(database, *where), False)
 
+    def look(self) -> None:
+        """Notices what others have done to the file, as every change does. See `rebuilt`."""
+        self._file.write(lambda database: None, None)
+
     def forget_missing(self, root: Path, seen: Collection[str]) -> int:
         """Removes the files of a root that a walk has not seen, but for buffers. How many they were."""
 

@@ -224,7 +224,7 @@ class Upkeep:
 
         Somebody may have deleted it, written over it, or opened it as a second server, which drops all buffers.
         """
-        self.store.remove(Path(self._plan.folders[0]), "")  # no file: but writing notices what has happened
+        self.store.look()
         self.put_buffers()
         again = self.store.rebuilt != self._rebuilt
         self._rebuilt = self.store.rebuilt

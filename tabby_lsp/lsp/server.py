@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections.abc import Coroutine
@@ -30,7 +29,6 @@ from tabby_lsp.models import registry
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 10.0  # that a client has to say whether it will tell of files that change
-AGREED = 3  # typed characters that were those of a doubtful suggestion: it is shown from then on
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +79,6 @@ class TabbyServer(LanguageServer):
             self._set_habits(self.suggestions)
         if self._started and _engine_part(self.settings) != _engine_part(before):
             self.spawn(self.restart())
-        if self._started and self.settings.index != before.index:
-            self.spawn(self.start_index())
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -139,6 +135,8 @@ class TabbyServer(LanguageServer):
             self.warn([f"Code completion is not available. {state.reason}"])
         elif state.info is not None:
             log.info("%s", state.info)
+            if self.suggestions is not None:
+                self.suggestions.confidence = state.info.confidence
             self.warn(list(state.info.notes))
         elif state.phase == "restarting":
             self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Warning, message=state.reason))
@@ -280,8 +278,6 @@ class TabbyServer(LanguageServer):
         except EngineError as error:
             log.warning("no suggestion: %s", error)
             suggestion = None
-        if suggestion is not None and not invoked and self._is_doubtful(suggestion):
-            suggestion = dataclasses.replace(suggestion, text="")
         if suggestion is not None:
             elapsed = (time.perf_counter() - started) * 1000
             self.last = LastAnswer(suggestion.completion, suggestion.from_cache, elapsed)
@@ -296,13 +292,6 @@ class TabbyServer(LanguageServer):
         found = await self.index.around(document.uri, context)
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
-
-    def _is_doubtful(self, suggestion: Suggestion) -> bool:
-        """Whether the model is not sure enough, and nothing that was typed since has said that it is right."""
-        if self.state.info is None or suggestion.completion.confidence >= self.state.info.confidence:
-            return False
-        written = suggestion.completion.candidates[0].text
-        return written.find(suggestion.text) < AGREED
 
     def _sampling(self) -> Sampling:
         completion = self.settings.completion

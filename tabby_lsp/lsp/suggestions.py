@@ -27,6 +27,8 @@ from tabby_lsp.lsp.pace import Pace
 
 Related = Callable[[], Awaitable[tuple[Snippet, ...]]]
 
+AGREED = 3  # typed characters that were those of a doubtful suggestion: it is shown from then on
+
 _OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors close by themselves
 
 
@@ -109,6 +111,7 @@ class Suggestions:
         self._engine = engine
         self._on_busy = on_busy
         self.ahead = False  # whether anything is worked out before it is asked for
+        self.confidence = 0.0  # that the model must have in what nobody has asked for
         self.pace = Pace()
         self._next: Generation | None = None  # what is made ahead: never more than one
         self._next_at: tuple[str, CompletionContext, Sampling] | None = None
@@ -129,9 +132,9 @@ class Suggestions:
         related: Related | None = None,
     ) -> Suggestion | None:
         """The suggestion at a place, or None if the request was superseded. `anew`: not one that is remembered.
-        With so many `candidates`, as far as the model has as many. `typing`: it is asked for at every key, and the
-        model need not be asked before it pays (see `pace`). `related` finds pieces of other files, where the model is
-        asked.
+        With so many `candidates`, as far as the model has as many. `typing`: it is asked for at every key; then what
+        the model is not sure of is left out, and it need not be asked before that pays (see `pace`). `related` finds
+        pieces of other files, where the model is asked.
 
         Raises EngineError if the engine cannot answer, CancelledError if the caller is cancelled.
         """
@@ -139,9 +142,17 @@ class Suggestions:
             self.pace.asked(time.monotonic())
         delay = self.pace.delay() if typing else 0.0
         suggestion = await self._suggest(document, place, context, sampling, anew, candidates, delay, related)
+        if suggestion is not None and typing and self._is_doubtful(suggestion):
+            suggestion = dataclasses.replace(suggestion, text="")
         if suggestion is not None and suggestion.text and self.ahead:
             self._go_ahead(document, context, sampling, suggestion)
         return suggestion
+
+    def _is_doubtful(self, suggestion: Suggestion) -> bool:
+        """Whether the model is not sure enough, and nothing that was typed since has said that it is right."""
+        if suggestion.completion.confidence >= self.confidence:
+            return False
+        return suggestion.completion.candidates[0].text.find(suggestion.text) < AGREED
 
     def _go_ahead(self, document: str, context: CompletionContext, sampling: Sampling, suggestion: Suggestion) -> None:
         """Has the suggestion made that follows if this one is accepted."""
