@@ -41,7 +41,14 @@ _IS_TYPE = {kind: kind in ("class", "type") for kind in _KINDS}
 _IMPORTING = {"require", "require_relative", "load", "autoload"}
 _SINGLE = ("decorated", "outer", "attached", "comment", "doc", "import.whole", "reference", "error")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
-_QUERY_OF = {"tsx": "typescript"}
+_ECMASCRIPT, _C_FAMILY = "ecmascript", "c_family"  # what is the same in several grammars
+_QUERIES_OF = {
+    "javascript": (_ECMASCRIPT, "javascript"),
+    "typescript": (_ECMASCRIPT, "typescript"),
+    "tsx": (_ECMASCRIPT, "typescript"),
+    "c": (_C_FAMILY, "c"),
+    "cpp": (_C_FAMILY, "cpp"),
+}
 _MAY_BE = {"c": "cpp"}  # what a header is in truth is not in its name
 _HEAD_REACH = 80  # characters before a definition in which words like `export` are looked for
 _NAME = re.compile(r"(?:[\w$#.@~:]|\\)+[?!=]?|operator\W+|[^\w\s()]+")
@@ -102,8 +109,9 @@ def _unclear(captures: Iterable[Capture]) -> set[int]:
 def query(language: str) -> str:
     """The text of the query for a language that has a grammar."""
     grammar = languages.language(language).grammar
-    name = _QUERY_OF.get(grammar, grammar) + ".scm"
-    return files("tabby_lsp.index").joinpath("queries").joinpath(name).read_text(encoding="utf-8")
+    folder = files("tabby_lsp.index").joinpath("queries")
+    names = _QUERIES_OF.get(grammar, (grammar,))
+    return "\n".join(folder.joinpath(f"{name}.scm").read_text(encoding="utf-8") for name in names)
 
 
 @dataclass(slots=True)
