@@ -131,6 +131,7 @@ class EngineSettings:
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
+    repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
     confidence: float = -1.0  # that the model must have in what is shown, 0 to 1; -1: a cautious one
 
 

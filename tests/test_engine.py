@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import codecs
 import itertools
+import os
 import queue
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +31,7 @@ from tabby_lsp.completion.pipeline import Token
 from tabby_lsp.completion.prompt import build
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, Snippet, to_json
 from tabby_lsp.engine import loading
-from tabby_lsp.engine.client import Engine, EngineError
+from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.engine.decode import ModelWriter, choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
 from tabby_lsp.engine.loading import ModelError
@@ -38,7 +40,7 @@ from tabby_lsp.engine.scheduler import BACKGROUND, CHAT, COMPLETION, Scheduler
 from tabby_lsp.engine.session import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads, thread_counts
 from tabby_lsp.engine.watch import Watch
-from tabby_lsp.engine.work import Worker, quick_budget
+from tabby_lsp.engine.work import PLAIN_KERNELS, Worker, quick_budget
 
 SETTINGS = EngineSettings(str(MODEL), threads=1, context_size=1024, max_prompt_tokens=800)
 TEXT = Path(asyncio.__file__).with_name("queues.py").read_text(encoding="utf-8")
@@ -1182,6 +1184,24 @@ async def test_a_generation_may_be_asked_for_before_there_is_a_process() -> None
         engine.cancel(dropped)
         assert engine.pid is None
         assert (await early.result).generated > 0
+    finally:
+        await engine.close()
+
+
+async def test_an_engine_that_dies_while_it_loads_is_started_with_plain_kernels() -> None:
+    """llama.cpp built for AMX by GCC 12.2 crashes in its first batch, and in no other kernels."""
+
+    def kill_the_first(state: EngineState) -> None:
+        if state.phase == "loading" and engine.settings.repacked:
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+
+    engine = Engine(SETTINGS, kill_the_first)
+    engine.start()
+    try:
+        assert PLAIN_KERNELS in (await engine.ready()).notes
+        completion = await engine.generate("a", CompletionContext("import os\nimport "), Sampling(4)).result
+        assert completion.generated > 0
     finally:
         await engine.close()
 

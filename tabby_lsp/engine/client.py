@@ -6,6 +6,7 @@ Runs in an asyncio loop and never blocks it. Does not import llama_cpp.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -144,6 +145,8 @@ class Engine:
 
     def _restarting(self, reason: str) -> None:
         self._fail_jobs(reason)
+        if self.state.phase == "loading":  # in the first batch, where kernels have been seen to crash
+            self.settings = dataclasses.replace(self.settings, repacked=False)
         self._set_state(EngineState("restarting", reason=reason))
 
     def _ended(self, reason: str) -> None:

@@ -74,9 +74,12 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB"
 
 
-def load(path: Path, gpu_layers: int, progress: Callable[[float], bool], lines: collections.deque[str]) -> Any:
+def load(
+    path: Path, gpu_layers: int, repacked: bool, progress: Callable[[float], bool], lines: collections.deque[str]
+) -> Any:
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
+    params.use_extra_bufts = repacked
     callback = llama_cpp.llama_progress_callback(lambda share, _: progress(share))
     params.progress_callback = callback
     # SentencePiece tokenizers put a blank before every text they are given. The templates say where one belongs.

@@ -69,7 +69,7 @@ class Model:
         self.gpu_layers = gpu_layers(settings)
         if self.gpu_layers == 0:
             check_memory(self.path, weights, 0, "its weights alone need")
-        self._handle = load(self.path, self.gpu_layers, progress, lines)
+        self._handle = load(self.path, self.gpu_layers, settings.repacked, progress, lines)
         architecture, name = self.metadata("general.architecture"), self.metadata("general.name")
         names = f"{name} {self.metadata('general.basename')} {self.path.stem}"
         vocab_handle = llama_cpp.llama_model_get_vocab(self._handle)

@@ -36,6 +36,11 @@ SOON_SECONDS = 0.1
 WRITE_SECONDS = 0.3
 PROMPT_STEP = 256  # budgets are rounded to this, so that two starts of the same machine agree more often
 
+PLAIN_KERNELS = (
+    "The engine died while it loaded the model, so llama.cpp's kernels for this very processor are left out, which may "
+    "be slow. If that happens at every start, install llama-cpp-python again as the README does."
+)
+
 
 def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInfo:
     fitting = int(model.prefill_rate * FULL_SECONDS) // PROMPT_STEP * PROMPT_STEP
@@ -56,7 +61,7 @@ def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInf
         prefill_rate=round(model.prefill_rate, 1),
         confidence=least(settings.confidence),
         uses_context=model.name not in NO_GAIN,
-        notes=layout.notes,
+        notes=layout.notes if settings.repacked else (*layout.notes, PLAIN_KERNELS),
     )
 
 
