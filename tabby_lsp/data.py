@@ -60,7 +60,7 @@ class Candidate:
 
     text: str
     probabilities: tuple[float, ...]
-    stop: str  # "end token", "length", "line end", "scope end", "stop word", "repetition", "following line"
+    stop: str  # "end token", "length", "time", "line end", "scope end", "stop word", "repetition", "following line"
     lines: tuple[float, ...] = ()
 
 

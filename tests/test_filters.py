@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tabby_lsp.completion.filters import before_overtyped, clean, close_brackets, end_string, overtyped
+from tabby_lsp.completion.filters import before_overtyped, clean, close_brackets, end_string, keep_parsing, overtyped
 from tabby_lsp.data import CompletionContext
 
 
@@ -118,6 +118,12 @@ def test_a_clean_text_is_left_as_it_is() -> None:
         ("├x = 'a' + \"b\"┤\n", "x = 'a' + \"b\""),
         ("├x = 1  # don't┤\n", "x = 1  # don't"),
         ("├x = '''a\nb┤\n", "x = '''a\nb'''"),
+        (
+            'def f():\n    ├"""Does it.\n    It does so when it is┤\n    return 1\n',
+            '"""Does it."""',
+        ),
+        ('def f():\n    ├"""Does it,\n    and so┤\n    return 1\n', '"""Does it,\n    and so\n    """'),
+        ('def f():\n    ├x = 1\n\n    """┤\n    return 1\n', "x = 1\n"),
         ("├x = '''a\nb'''┤\n", "x = '''a\nb'''"),
         ("├x = \"it's┤\n", 'x = "it\'s"'),
     ],
@@ -127,6 +133,19 @@ def test_a_string_that_is_begun_is_ended(drawing: str, ended: str) -> None:
     context = replace(context, language="python")
     assert end_string(text, context) == ended
     assert end_string(ended, context) == ended
+
+
+def test_a_method_far_below_its_class_is_parsed_by_itself() -> None:
+    """What is parsed must not begin within a string, nor in the middle of a method."""
+    above = 'SCRIPT = """\nif test (\n"""\n\n\nclass A:\n' + "".join(
+        f'    def f{number}(self):\n        return """(\nnot a statement\n"""\n\n' for number in range(200)
+    )
+    below = "\n\n" + above[above.index("    def") :]
+    context = CompletionContext(above + "    def last(self):\n        ", "", below, language="python")
+    for text in ("return self.f1()", "rows = [\n            1,\n        ]\n        return rows"):
+        assert keep_parsing(text, context) == text
+    assert keep_parsing("return 1\n        return 2 3", context) == "return 1"
+    assert keep_parsing("return 2 3", context) == ""
 
 
 @pytest.mark.parametrize(

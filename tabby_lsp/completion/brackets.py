@@ -16,7 +16,7 @@ CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 _QUOTES_CHARACTERS = frozenset(
     ("c", "cpp", "csharp", "go", "haskell", "java", "kotlin", "objective-c", "ocaml", "rust", "scala", "swift", "zig")
 )
-_TRIPLES = ('"""', "'''")
+TRIPLES = ('"""', "'''")
 _TRIPLE = r"'''(?s:.*?)(?:'''|\Z)|\"\"\"(?s:.*?)(?:\"\"\"|\Z)"
 _STRINGS = r"\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`"
 _SINGLE = r"'(?:\\.|[^'\\\n])*'"
@@ -69,7 +69,7 @@ def left_to_close(before: str, after: str, language: str) -> str | None:
     """The closers that are still to be written between two texts, in their order. None if there is no telling, as
     within a comment or a string of several lines.
     """
-    if _ends_in_prose(before, language):
+    if ends_in_prose(before, language):
         return None
     openers, closers = unmatched(before, language)[1], unmatched(after, language)[0]
     missing = max(0, len(openers) - len(closers))
@@ -106,7 +106,7 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
     if matches and matches[-1].start() >= len(line_prefix) and matches[-1].end() == len(whole):
         mark = _unended(matches[-1][0])
         if mark:
-            return mark if mark in _TRIPLES else ""
+            return mark if mark in TRIPLES else ""
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
     quotes = '"' if language in _QUOTES_CHARACTERS else "\"'`"
     covered = [match.span() for match in matches]
@@ -114,7 +114,12 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
     return next((whole[i] for i in outside if whole[i] in quotes), "")
 
 
-def _ends_in_prose(text: str, language: str) -> bool:
+def strings_and_comments(text: str, language: str) -> list[tuple[int, int]]:
+    """Where in a text each string and comment begins and ends."""
+    return [match.span() for match in _scanner(language).finditer(text) if not match[1]]
+
+
+def ends_in_prose(text: str, language: str) -> bool:
     """Whether a text ends within a comment or a string of several lines."""
     matches = list(_scanner(language).finditer(text))
     return bool(matches) and matches[-1].end() == len(text) and _unended(matches[-1][0]) != ""
@@ -122,7 +127,7 @@ def _ends_in_prose(text: str, language: str) -> bool:
 
 def _unended(piece: str) -> str:
     """The mark that a comment or string of several lines begins with, if it has no end."""
-    for begin, end in (("/*", "*/"), *zip(_TRIPLES, _TRIPLES, strict=True)):
+    for begin, end in (("/*", "*/"), *zip(TRIPLES, TRIPLES, strict=True)):
         if piece.startswith(begin) and not (len(piece) >= len(begin + end) and piece.endswith(end)):
             return begin
     return ""

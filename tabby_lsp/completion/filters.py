@@ -11,7 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import CLOSER_OF, first_surplus, left_to_close, open_brackets, open_quote
+from tabby_lsp.completion.brackets import (
+    CLOSER_OF,
+    TRIPLES,
+    ends_in_prose,
+    first_surplus,
+    left_to_close,
+    open_brackets,
+    open_quote,
+    strings_and_comments,
+)
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
@@ -26,6 +35,8 @@ MOST_ALIKE = 5  # lines in a row, as in a table; more are a model that turns in 
 FEWEST = 2  # characters: accepting takes a key, too
 # Characters around the cursor that are parsed: under a millisecond.
 PARSED_BEFORE, PARSED_AFTER = 4000, 1500
+MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
+_STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
 BODIES = {"python": " pass"}  # what a head needs to be a statement
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
 PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
@@ -65,7 +76,7 @@ def cut_circles(text: str, context: CompletionContext) -> str:
         first = number - run
         same = lines[number].strip() == lines[number - 1].strip() and len(lines[number].strip()) >= SHORT_LINE
         if (same or run >= MOST_ALIKE) and re.search(r"\w", lines[number]):
-            return "\n".join(lines[:number] if same else lines[: first + 1])
+            return close_brackets("\n".join(lines[:number] if same else lines[: first + 1]), context)
     blocks = re.split(r"\n[ \t]*\n", text)
     for number, (one, other) in enumerate(itertools.pairwise(blocks)):
         if "\n" in one.strip() and alike(one, other, ALIKE):
@@ -131,13 +142,27 @@ def balance_brackets(text: str, context: CompletionContext) -> str:
 
 
 def end_string(text: str, context: CompletionContext) -> str:
-    """The text with an end to the string that it began last, where nothing behind the cursor ends it."""
-    quote = open_quote(context.prefix.rpartition("\n")[2], text, context.language)
+    """The text with an end to the string that it began last, where nothing behind the cursor ends it.
+
+    A docstring that breaks off ends with its last whole sentence, if it has one. One that only begins is left out.
+    """
+    line_prefix = context.prefix.rpartition("\n")[2]
+    quote = open_quote(line_prefix, text, context.language)
     behind = context.line_suffix
     if len(quote) == 3:  # which may end on a line of its own
         behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
-    is_empty = text.rstrip().endswith(quote)  # what is in it is still to come
-    return text if not quote or is_empty or behind.count(quote) % 2 else text.rstrip() + quote
+    if not quote or behind.count(quote) % 2:
+        return text
+    text = text.rstrip()
+    head, _, said = text.rpartition(quote)
+    above, newline, indent = (line_prefix + head).rpartition("\n")
+    if not said:  # what is in it is still to come
+        return head[: -len(indent) - 1] if newline and not indent.strip() and above.strip() else text
+    if quote not in TRIPLES or indent.strip():
+        return text + quote
+    sentences = re.match(r"(?s).*[.!?](?=\s|$)", said)
+    said = sentences[0] if sentences else said
+    return head + quote + said + (f"\n{indent}{quote}" if "\n" in said else quote)
 
 
 def close_brackets(text: str, context: CompletionContext) -> str:
@@ -160,23 +185,38 @@ def close_brackets(text: str, context: CompletionContext) -> str:
 def keep_parsing(text: str, context: CompletionContext) -> str:
     """As many of the lines as the text around the cursor parses with as well as it does without.
 
-    If there is none, lines up to one that begins something are left alone: it is gone on from. So is a string of
-    several lines that there was no time to end.
+    If there are none: what parses once its brackets are closed was not ended for want of time, and is gone on from. So
+    is a string of several lines, and a line that begins something.
     """
     line_prefix = context.prefix.rpartition("\n")[2]
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
-    before = _from_outer_line(context.prefix[-PARSED_BEFORE:])
-    faults = errors(before + context.line_suffix + context.suffix[:PARSED_AFTER], context.language)
-    if faults is None:
+    before, after, indent = _parsed_window(context)
+
+    def faults(tried: str) -> int | None:
+        behind = context.line_suffix[overtyped(tried, context.line_suffix) :] + after
+        whole = before + with_body(tried, context.language) + behind
+        return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language)
+
+    enough = faults("")
+    if enough is None or enough > MOST_FAULTS:
         return text
+
+    def parses(tried: str) -> bool:
+        found = faults(tried)
+        return found is not None and found <= enough
+
     lines = text.split("\n")
-    heads = ["\n".join(lines[:count]) for count in range(len(lines), 0, -1)]
-    for kept in heads:
-        behind = context.line_suffix[overtyped(kept, context.line_suffix) :] + context.suffix[:PARSED_AFTER]
-        found = errors(before + with_body(kept, context.language) + behind, context.language) if kept.strip() else None
-        if found is not None and found <= faults:
-            return kept
+    heads = [head for count in range(len(lines), 0, -1) if (head := "\n".join(lines[:count])).strip()]
+    for head in heads:
+        if parses(head):
+            return head
+    for head in heads:
+        closed = close_brackets(head, context)
+        if closed != head and parses(closed):
+            return text if head == text else closed
+    if not is_closing(context.line_suffix):
+        return ""
     return next((head for head in heads if head.rstrip().endswith(BEGINNINGS)), "")
 
 
@@ -185,14 +225,36 @@ def with_body(text: str, language: str) -> str:
     return text + BODIES.get(language, "") if text.rstrip().endswith(":") else text
 
 
-def _from_outer_line(text: str) -> str:
-    """From the first line that is not indented: a text that begins within a block is full of faults."""
-    found = re.search(r"^[^\s#)\]}]", text, re.MULTILINE)
-    return text[found.start() :] if found else text
+def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
+    """What is parsed before and behind the cursor's line, and how far all of it is indented.
+
+    It begins and ends with lines of one depth, the smallest near the cursor, outside of strings of several lines: text
+    that is cut anywhere is full of faults.
+    """
+    before, after = context.prefix, context.suffix
+    strings = [span for span in strings_and_comments(before, context.language) if "\n" in before[slice(*span)]]
+    starts = [
+        (indentation(match[1]), match.start())
+        for match in _STATEMENT.finditer(before, max(0, len(before) - PARSED_BEFORE))
+        if not any(first < match.start() < last for first, last in strings)
+    ]
+    if not starts:
+        return before[-PARSED_BEFORE:], after[:PARSED_AFTER], 0
+    indent, begin = min(starts)
+    end = min(len(after), PARSED_AFTER)
+    for match in _STATEMENT.finditer(after, 0, end + 1):
+        depth = indentation(match[1])
+        if depth < indent or (depth == indent and len(after) > PARSED_AFTER):
+            end = match.start()
+            if depth < indent:
+                break
+    return before[begin:], after[:end], indent
 
 
 def drop_trivial(text: str, context: CompletionContext) -> str:
-    """Nothing blank, and nothing that saves no key: who accepts it presses one."""
+    """Nothing blank, nothing that saves no key (who accepts it presses one), and no string without a word."""
+    if text.strip() in TRIPLES and ends_in_prose(context.prefix + text, context.language):
+        return ""
     return text if len(re.sub(r"\s", "", text)) >= FEWEST else ""
 
 

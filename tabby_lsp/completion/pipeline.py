@@ -139,9 +139,9 @@ def _worth_showing(written: Sequence[Candidate], context: CompletionContext, con
 
 
 def ended(written: Candidate, confidence: float, context: CompletionContext) -> str:
-    """What the model was sure of. What it had no time to end is gone on with when it is asked again."""
+    """What the model was sure of, with an end. What it had no time to end is gone on with when it is asked again."""
     text = before_doubt(written.text, written.lines, confidence)
-    if written.stop == "length":
+    if written.stop == "time" and text == written.text:
         return text
     return close_brackets(end_string(text, context), context)
 
@@ -197,13 +197,14 @@ class _Writing:
     def has_lines(self) -> bool:
         return bool(self.text.rpartition("\n")[0].strip())
 
-    def candidate(self) -> Candidate:
+    def candidate(self, late: bool) -> Candidate:
+        """What was written, by now or until it was too `late` to go on."""
         if self.stop:
             text, reason = self.text[: self.stop.length], self.stop.reason
         elif self.ended:
             text, reason = self.text, "end token"
         else:  # out of tokens or time in the middle of a line: a half line after whole ones is not worth showing
-            text, reason = self.text.rpartition("\n")[0] if self.has_lines else self.text, "length"
+            text, reason = self.text.rpartition("\n")[0] if self.has_lines else self.text, "time" if late else "length"
         lines = by_line(self.shown, text.count("\n") + 1)
         return Candidate(text, tuple(self.probabilities), reason, lines)
 
@@ -220,7 +221,7 @@ def _write(
 ) -> list[Candidate]:
     end = time.perf_counter() + seconds
     writings = [_Writing() for _ in range(count)]
-    wanted = set(range(count))
+    wanted, late = set(range(count)), False
     tokens: Iterator[tuple[int, Token]]
     if count == 1:
         tokens = ((0, token) for token in writer.decode(sampling, pending))
@@ -229,10 +230,12 @@ def _write(
     for number, token in tokens:
         writing = writings[number]
         is_end = writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens
-        if not writing.take(token, is_end, rules) or (writing.has_lines and time.perf_counter() > end):
+        goes_on = writing.take(token, is_end, rules)
+        late = goes_on and writing.has_lines and time.perf_counter() > end
+        if late or not goes_on:
             wanted.discard(number)
             if not wanted:
                 break
         elif number == 0 and token.text:
             emit(token.text)
-    return [each.candidate() for each in writings if each.probabilities]
+    return [each.candidate(late) for each in writings if each.probabilities]
