@@ -11,7 +11,6 @@ import json
 import logging
 import logging.handlers
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from tabby_lsp import __version__, config, machine
 from tabby_lsp.config import Layer
-from tabby_lsp.data import CompletionContext, Sampling, Snippet
+from tabby_lsp.data import Sampling
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 LOG_BYTES = 1_000_000
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _eval(options)
         return _serve(options)
     except UsageError as error:
-        print(f"tabby-lsp: {error}", file=sys.stderr)
+        _tell(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -83,12 +82,19 @@ def _parser() -> argparse.ArgumentParser:
         help="where: line and column count from 1, no column means the line's end. Without it a JSON object on "
         'stdin: {"prefix": …, "suffix": …}, and if you like "path" and "snippets" [{"path": …, "text": …}]',
     )
+    complete.add_argument(
+        "--in",
+        dest="folder",
+        default=".",
+        metavar="DIR",
+        help="the folder whose index is asked (default: where you are)",
+    )
     complete.add_argument("--language", metavar="L", help="LSP language id (default: from the file's name)")
     complete.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the completion")
     complete.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token every time")
     complete.add_argument("--seed", type=int, metavar="N", help="for temperatures above 0")
     complete.add_argument("--json", action="store_true", help="text, range, model, layout, token counts, times")
-    complete.add_argument("--show-prompt", action="store_true", help="what the model was given, too")
+    complete.add_argument("--show-prompt", action="store_true", help="what the model was given, too, and why")
 
     commands.add_parser("doctor", parents=[_suppressed(common)], help="what works here, and what does not")
     demo = commands.add_parser("demo", parents=[_suppressed(common)], help="watch the server complete a real file")
@@ -142,6 +148,20 @@ def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, 
     if options.model:
         layers.append(Layer("--model", {"model": {"completion": {"local": {"model_id": options.model}}}}))
     return tuple(layers), tuple(problems)
+
+
+def _settings(options: argparse.Namespace) -> config.Settings:
+    """Those of all layers, for a command that is no server; what is wrong with them is told."""
+    _start_logging(options, to_file=False)
+    layers, problems = _layers(options)
+    settings, more = config.merge(layers)
+    for problem in (*problems, *more):
+        _tell(problem)
+    return settings
+
+
+def _tell(text: str) -> None:
+    print(f"tabby-lsp: {text}", file=sys.stderr)
 
 
 def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
@@ -202,12 +222,16 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _complete(options: argparse.Namespace) -> int:
-    _start_logging(options, to_file=False)
-    layers, problems = _layers(options)
-    settings, more = config.merge(layers)
-    for problem in (*problems, *more):
-        print(f"tabby-lsp: {problem}", file=sys.stderr)
-    context, start = _context(options)
+    settings = _settings(options)
+    from tabby_lsp.request import NoCompletion, NoPlace, complete, explanation, in_file, in_json
+
+    try:
+        if options.place:
+            place = in_file(options.place, options.folder, options.language or "", _tell)
+        else:
+            place = in_json(sys.stdin.buffer.read(), options.language or "")
+    except NoPlace as error:
+        raise UsageError(str(error)) from None
     completion = settings.completion
     sampling = Sampling(
         completion.max_decoding_tokens if options.max_tokens is None else options.max_tokens,
@@ -217,140 +241,17 @@ def _complete(options: argparse.Namespace) -> int:
     if sampling.max_tokens < 1 or sampling.temperature < 0 or sampling.seed < 0:
         raise UsageError("--max-tokens must be at least 1, --temperature and --seed at least 0.")
     try:
-        answer = asyncio.run(_complete_once(settings, context, sampling, start, options.show_prompt))
-    except EngineUnusable as error:
-        print(f"tabby-lsp: {error}", file=sys.stderr)
+        answer = asyncio.run(complete(settings, place, sampling, options.show_prompt, _tell))
+    except NoCompletion as error:
+        _tell(str(error))
         return 1
     if options.json:
         print(json.dumps(answer, ensure_ascii=False, indent=2))
-        return 0
-    if options.show_prompt:
-        print(answer["prompt"], file=sys.stderr)
-        if answer["pending"]:
-            print(f"(which the model goes on from with {answer['pending']!r}, and then freely)", file=sys.stderr)
-    print(answer["text"])
+    else:
+        if options.show_prompt:
+            print("\n".join(explanation(answer)), file=sys.stderr)
+        print(answer["text"])
     return 0
-
-
-class EngineUnusable(Exception):
-    """There is no completion to be had here; the text says why."""
-
-
-async def _complete_once(
-    settings: config.Settings, context: CompletionContext, sampling: Sampling, start: tuple[int, int], show: bool
-) -> dict[str, Any]:
-    """One completion through the engine process, as the server would make it."""
-    from tabby_lsp.engine.client import Engine, EngineError
-    from tabby_lsp.models.registry import ModelNotFound, engine_settings
-
-    try:
-        engine = Engine(engine_settings(settings))
-    except ModelNotFound as error:
-        raise EngineUnusable(str(error)) from None
-    engine.start()
-    try:
-        info = await engine.ready()
-        done = await engine.generate("", context, sampling, show_prompt=show, patient=True).result
-    except EngineError as error:
-        raise EngineUnusable(str(error)) from None
-    finally:
-        await engine.close()
-    for note in info.notes:
-        print(f"tabby-lsp: {note}", file=sys.stderr)
-    line, column = start
-    candidate = done.candidates[0]
-    answer: dict[str, Any] = {
-        "text": done.text,
-        "range": {"start": [line, column], "end": [line, column + done.replace]},
-        "model": done.model,
-        "family": info.family,
-        "layout": done.layout,
-        "tokens": {"evaluated": done.evaluated, "reused": done.reused, "generated": done.generated},
-        "stop": candidate.stop,
-        "probabilities": list(candidate.probabilities),
-        "milliseconds": {
-            "queue": done.timing.queue,
-            "prompt": done.timing.prompt,
-            "prefill": done.timing.prefill,
-            "decode": done.timing.decode,
-            "filters": done.timing.filters,
-        },
-    }
-    if show:
-        answer |= {"prompt": done.prompt, "pending": done.pending}
-    return answer
-
-
-def _context(options: argparse.Namespace) -> tuple[CompletionContext, tuple[int, int]]:
-    """What surrounds the place that the options name, and that place, line and column from 1."""
-    return _context_of_file(options) if options.place else _context_of_stdin(options)
-
-
-def _context_of_file(options: argparse.Namespace) -> tuple[CompletionContext, tuple[int, int]]:
-    from tabby_lsp.completion.context import surround
-    from tabby_lsp.languages import language_of_path
-    from tabby_lsp.text import content_length, split_lines
-
-    name, line, column = _parse_place(options.place)
-    path = Path(name)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}.") from None
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        print(f"tabby-lsp: {name} is not UTF-8 (byte {error.start}); what is not is shown as �.", file=sys.stderr)
-        text = data.decode("utf-8", "replace")
-    lines = split_lines(text)
-    if line > len(lines):
-        raise UsageError(f"{name} has {len(lines)} lines: there is no line {line}.")
-    length = content_length(lines[line - 1])
-    column = length + 1 if column is None else column
-    if column > length + 1:
-        raise UsageError(f"Line {line} of {name} has {length} characters: there is no column {column}.")
-    prefix, line_suffix, suffix, first_line = surround(lines, line - 1, column - 1)
-    context = CompletionContext(
-        prefix=prefix,
-        line_suffix=line_suffix,
-        suffix=suffix,
-        first_line=first_line,
-        path=path.name,
-        language=options.language or language_of_path(name),
-    )
-    return context, (line, column)
-
-
-def _parse_place(place: str) -> tuple[str, int, int | None]:
-    match = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
-    if match is None or 0 in (int(match[2]), int(match[3] or 1)):
-        raise UsageError(f"{place!r} is not of the form FILE:LINE:COL, with numbers from 1.")
-    return match[1], int(match[2]), int(match[3]) if match[3] else None
-
-
-def _context_of_stdin(options: argparse.Namespace) -> tuple[CompletionContext, tuple[int, int]]:
-    try:
-        given = json.loads(sys.stdin.buffer.read())
-        snippets = tuple(Snippet(str(each["path"]), str(each["text"])) for each in given.get("snippets", ()))
-        prefix, after = given["prefix"], given.get("suffix", "")
-        if not isinstance(prefix, str) or not isinstance(after, str):
-            raise TypeError("prefix and suffix must be strings")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f'stdin must hold a JSON object like {{"prefix": "x = ", "suffix": "\\n"}} ({error!r}).'
-        ) from None
-    prefix, after = (text.replace("\r\n", "\n").replace("\r", "\n") for text in (prefix, after))
-    line_suffix, newline, below = after.partition("\n")
-    context = CompletionContext(
-        prefix=prefix,
-        line_suffix=line_suffix,
-        suffix=newline + below,
-        path=str(given.get("path", "")),
-        language=options.language or "",
-        snippets=snippets,
-    )
-    last = prefix.rpartition("\n")[2]
-    return context, (prefix.count("\n") + 1, len(last) + 1)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -371,22 +272,18 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         asyncio.run(run(options.file, options.lines, arguments, print))
     except DemoError as error:
-        print(f"tabby-lsp: {error}", file=sys.stderr)
+        _tell(str(error))
         return 1
     return 0
 
 
 def _eval(options: argparse.Namespace) -> int:
-    _start_logging(options, to_file=False)
+    settings = _settings(options)
     from tabby_lsp.engine.client import EngineError
     from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
     from tabby_lsp.evaluation.report import as_data, figures
     from tabby_lsp.models.registry import ModelNotFound, engine_settings
 
-    layers, problems = _layers(options)
-    settings, more = config.merge(layers)
-    for problem in (*problems, *more):
-        print(f"tabby-lsp: {problem}", file=sys.stderr)
     if options.holes < 4:
         raise UsageError("--holes must be at least 4: there are four kinds of them.")
     sampling = Sampling(settings.completion.max_decoding_tokens)
@@ -398,7 +295,7 @@ def _eval(options: argparse.Namespace) -> int:
         engine = engine_settings(settings)
         variants = asyncio.run(evaluate(options.folders, options.holes, options.seed, engine, sampling, tell))
     except (EngineError, EvaluationError, ModelNotFound) as error:
-        print(f"tabby-lsp: {error}", file=sys.stderr)
+        _tell(str(error))
         return 1
     if options.json:
         print(json.dumps(as_data(figures(variants)), indent=2))
@@ -410,7 +307,7 @@ def _eval(options: argparse.Namespace) -> int:
 def _index(options: argparse.Namespace) -> int:
     from tabby_lsp.listing import NoIndex, show_index
 
-    settings = _index_settings(options)
+    settings = _settings(options).index
     try:
         asyncio.run(show_index(options.folder, settings, options.verbose, _progress, print))
     except NoIndex as error:
@@ -421,7 +318,7 @@ def _index(options: argparse.Namespace) -> int:
 def _search(options: argparse.Namespace) -> int:
     from tabby_lsp.listing import NoIndex, show_hits
 
-    settings = _index_settings(options)
+    settings = _settings(options).index
     if options.limit < 1:
         raise UsageError("--limit must be at least 1.")
     if not options.query.strip():
@@ -433,15 +330,6 @@ def _search(options: argparse.Namespace) -> int:
     if not found:
         print("tabby-lsp: nothing like that is in the index; `tabby-lsp index` brings it up to date.", file=sys.stderr)
     return 0 if found else 1
-
-
-def _index_settings(options: argparse.Namespace) -> config.IndexSettings:
-    _start_logging(options, to_file=False)
-    layers, problems = _layers(options)
-    settings, more = config.merge(layers)
-    for problem in (*problems, *more):
-        print(f"tabby-lsp: {problem}", file=sys.stderr)
-    return settings.index
 
 
 def _progress(text: str) -> None:

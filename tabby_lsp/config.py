@@ -129,6 +129,10 @@ class CompletionSettings:
         choices=("auto", "inline", "menu"),
     )
 
+    def wants_context(self, gains: bool) -> bool:
+        """Whether pieces of other files go into the prompt of a model that gains by them, or does not."""
+        return self.context == "on" or (self.context == "auto" and gains)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:

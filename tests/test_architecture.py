@@ -35,6 +35,7 @@ ROOMS = (
     "evaluation",
     "doctor",
     "listing",
+    "request",
     "cli",
     "__main__",
 )

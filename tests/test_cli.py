@@ -90,6 +90,22 @@ def test_a_completion_from_stdin() -> None:
     assert "<|file_sep|>main.py\n" in answer["prompt"]
 
 
+def test_the_prompt_is_shown_with_what_is_in_it_of_other_files_and_why(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "shop.py").write_text("class Cart:\n    def add(self, item: str) -> None: ...\n", encoding="utf-8")
+    (folder / "main.py").write_text("from shop import Cart\n\ncart = \n", encoding="utf-8")
+    asked = ("complete", f"{folder / 'main.py'}:3:8", "--show-prompt", "--set", "completion.context=on")
+    assert "no pieces of other files: the file is not in the folder where you are" in run(*asked).stderr
+    asked = (*asked, "--in", str(folder))
+    assert f"`tabby-lsp index {folder}` makes one" in run(*asked).stderr
+    assert run("index", str(folder)).returncode == 0
+    shown = run(*asked).stderr
+    assert re.match(r" +\d\.\d+  defines Cart +shop.py\n", shown)
+    assert "<|file_sep|>shop.py\nclass Cart:" in shown
+    assert "defines Cart" not in run(*asked, "--set", "completion.context=auto").stderr, "the starter gains nothing"
+
+
 def test_seed_and_temperature(source: Path) -> None:
     options = (f"{source}:6:19", "--temperature", "1.5", "--max-tokens", "8", "--seed")
     assert complete(*options, "1")["probabilities"] == complete(*options, "1")["probabilities"]

@@ -285,8 +285,7 @@ class TabbyServer(LanguageServer):
 
     def _uses_context(self) -> bool:
         """Whether pieces of other files go into the prompt."""
-        wanted = self.settings.completion.context
-        return wanted == "on" or (wanted == "auto" and self.state.info is not None and self.state.info.uses_context)
+        return self.state.info is not None and self.settings.completion.wants_context(self.state.info.uses_context)
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
         found = await self.index.around(document.uri, context)
