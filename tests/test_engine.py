@@ -56,7 +56,7 @@ def writer(shared: Model) -> Iterator[ModelWriter]:
     """A writer with an empty KV cache."""
     for sequence in range(shared.sequences):
         shared.truncate(sequence, 0)
-    shared.allow()
+    shared.flag.clear()
     yield ModelWriter(shared)
 
 
@@ -162,13 +162,13 @@ def test_what_was_read_ahead_in_part_is_gone_on_from(writer: ModelWriter, monkey
 
     def stop_after_five(*what: Any) -> float:
         if len(steps) == 5:
-            writer.model.abort()
+            writer.model.flag.set()
         return evaluate(*what)
 
     monkeypatch.setattr(writer.model, "evaluate", stop_after_five)
     with pytest.raises(Cancelled):
         writer.read_ahead([(), tokens])
-    writer.model.allow()
+    writer.model.flag.clear()
     monkeypatch.setattr(writer.model, "evaluate", evaluate)
     assert writer.unread(tokens) == 400 - 5 * 16
     assert writer.prefill(tokens).reused == 5 * 16
@@ -183,7 +183,7 @@ def test_after_a_stop_a_prompt_is_read_in_short_steps(writer: ModelWriter, monke
     evaluate = writer.model.evaluate
 
     def stop(*what: Any) -> float:
-        writer.model.abort()
+        writer.model.flag.set()
         return evaluate(*what)
 
     def read(stopped: bool) -> list[int]:
@@ -194,7 +194,7 @@ def test_after_a_stop_a_prompt_is_read_in_short_steps(writer: ModelWriter, monke
                 writer.prefill(tokens)
         else:
             writer.prefill(tokens)
-        writer.model.allow()
+        writer.model.flag.clear()
         return list(steps)
 
     assert read(stopped=True) == [256] and writer.unread(tokens) == 700
@@ -226,7 +226,7 @@ def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypat
     def abort_in_the_fourth(batch: Any, *place: int) -> float:
         calls.append(len(batch))
         if len(calls) == 4:
-            model.abort()
+            model.flag.set()
         return evaluate(batch, *place)
 
     monkeypatch.setattr(type(model), "batch_size", property(lambda self: 32))
@@ -234,7 +234,7 @@ def test_a_cancel_in_a_prompt_keeps_what_was_read(writer: ModelWriter, monkeypat
     with pytest.raises(Cancelled):
         writer.prefill(tokens)
     assert calls == [32] * 4, "nothing was computed after the cancel"
-    model.allow()
+    model.flag.clear()
     assert writer.prefill(tokens).reused == 96
     assert same(logits(writer, tokens), expected)
 
@@ -251,7 +251,7 @@ def test_a_cancel_inside_a_batch_leaves_the_cache_in_order(
     cancelled = 0
     for delay in (0.0, 0.002, 0.01, 0.03):
         writer.prefill(tokens[:1])
-        timer = threading.Timer(delay, model.abort)
+        timer = threading.Timer(delay, model.flag.set)
         timer.start()
         try:
             writer.prefill(tokens)
@@ -261,7 +261,7 @@ def test_a_cancel_inside_a_batch_leaves_the_cache_in_order(
             assert model.held(session.sequence) == len(session.tokens)
             assert session.tokens == tokens[: len(session.tokens)]
         timer.join()
-        model.allow()
+        model.flag.clear()
         assert same(logits(writer, tokens), expected)
         clear(writer)
     assert cancelled > 0
@@ -277,9 +277,9 @@ def test_a_cancel_while_writing(writer: ModelWriter) -> None:
         for token in writer.decode(Sampling(30)):
             written.append(token.id)
             if len(written) == 5:
-                writer.model.abort()
+                writer.model.flag.set()
     assert written == expected[:5]
-    writer.model.allow()
+    writer.model.flag.clear()
     assert ids(write(writer, prompt, 30)) == expected
 
 
@@ -464,26 +464,26 @@ def test_a_step_that_takes_too_long_is_done_again_with_fewer_threads(monkeypatch
     monkeypatch.setattr("tabby_lsp.engine.threads.GRACE_MILLISECONDS", 0.0)
     for _ in range(20):
         model.evaluate(tokens[:200], 0, 0)
-        assert model.held(0) == 200 and not model.aborted
+        assert model.held(0) == 200 and not model.flag.aborted
         assert same(model.logits(), expected)
         model.truncate(0, 0)
         if model.threads == 1:
             break
     assert model.threads == 1
-    model.abort()
+    model.flag.set()
     with pytest.raises(Cancelled):
         model.evaluate(tokens[:200], 0, 0)
 
 
 def test_a_cancel_wins_over_a_step_that_takes_too_long() -> None:
     model = Model(SETTINGS)
-    model._give_up()
-    assert not model.aborted and model._goes_on() and not model._goes_on()
-    model._give_up()
-    model.abort()
-    assert model.aborted and not model._goes_on()
-    model._give_up()
-    assert model.aborted and not model._goes_on()
+    model.flag.give_up()
+    assert not model.flag.aborted and model.flag.goes_on() and not model.flag.goes_on()
+    model.flag.give_up()
+    model.flag.set()
+    assert model.flag.aborted and not model.flag.goes_on()
+    model.flag.give_up()
+    assert model.flag.aborted and not model.flag.goes_on()
 
 
 def test_the_watch_calls_once_for_each_limit_that_is_exceeded() -> None:
@@ -506,7 +506,7 @@ class Office:
     """A worker in a thread, and what it says."""
 
     def __init__(self, writer: ModelWriter) -> None:
-        self.scheduler = Scheduler(writer.model.abort, writer.model.allow)
+        self.scheduler = Scheduler(writer.model.flag.set, writer.model.flag.clear)
         self.said: queue.Queue[dict[str, Any]] = queue.Queue()
         settings = replace(SETTINGS, max_prompt_tokens=700)
         self.worker = Worker(self.scheduler, writer, choose_layout(writer.vocabulary), settings, self._say)
@@ -546,7 +546,7 @@ def office(writer: ModelWriter) -> Iterator[Office]:
     office = Office(writer)
     yield office
     office.close()
-    writer.model.allow()
+    writer.model.flag.clear()
 
 
 def context_in(text: str, place: int, typed: str = "") -> CompletionContext:
@@ -930,8 +930,8 @@ def test_what_several_texts_hold_is_known_after_a_cancel(writer: ModelWriter) ->
     with pytest.raises(Cancelled):
         for count, _ in enumerate(writer.decode_together(Sampling(20), b"", {0, 1, 2})):
             if count == 7:
-                writer.model.abort()
-    writer.model.allow()
+                writer.model.flag.set()
+    writer.model.flag.clear()
     for session in writer.sessions._sessions:
         assert writer.model.held(session.sequence) == len(session.tokens)
     assert writer.prefill(tokens).evaluated <= 1

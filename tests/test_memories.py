@@ -111,7 +111,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def writer(model: Model) -> ModelWriter:
-    model.allow()
+    model.flag.clear()
     for sequence in range(model.sequences):
         model.truncate(sequence, 0)
     return ModelWriter(model)
@@ -127,10 +127,10 @@ def test_what_follows_a_prompt_does_not_depend_on_what_was_read_before(writer: M
         assert np.abs(logits(writer, tokens[:end]) - expected[end]).max() < 0.05
         list(writer.decode(Sampling(5)))
     writer.prefill(tokens[:100])
-    writer.model.abort()
+    writer.model.flag.set()
     with pytest.raises(Cancelled):
         list(writer.decode(Sampling(5)))
-    writer.model.allow()
+    writer.model.flag.clear()
     assert np.abs(logits(writer, tokens[:101]) - expected[101]).max() < 0.05
 
 

@@ -83,7 +83,7 @@ class ModelWriter:
             yield Token(token, text.decode(piece[repeated:]), probability)
             if count == sampling.max_tokens:
                 return
-            if self.model.aborted:  # what is drafted is not computed any more: nothing else would notice
+            if self.model.flag.aborted:  # what is drafted is not computed any more: nothing else would notice
                 if not self.sessions.yielded():
                     raise Cancelled
                 self.sessions.keep(session, len(session.tokens) - len(drafted))

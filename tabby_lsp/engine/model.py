@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import ctypes
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from tabby_lsp import machine
 from tabby_lsp.data import EngineSettings
+from tabby_lsp.engine.abort import AbortFlag
 from tabby_lsp.engine.draft import LONGEST_DRAFT
 from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
 from tabby_lsp.engine.threads import Threads, running_mean, thread_counts
@@ -95,11 +95,10 @@ class Model:
         self._context = self._new_context(lines)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(LARGEST_BATCH, 0, 1)
-        self._flag = ctypes.create_string_buffer(2)
-        self._given_up = False  # whether the flag was set by the watch alone
-        self._flag_lock = threading.Lock()
-        self._watch = Watch(self._give_up)
-        self._watch_flag()
+        self.flag = AbortFlag()
+        self._abort_callback = ctypes.cast(self.flag.callback, llama_cpp.ggml_abort_callback)
+        llama_cpp.llama_set_abort_callback(self._context, self._abort_callback, self.flag.address)
+        self._watch = Watch(self.flag.give_up)
         self.yields = False  # leaves a core to others: nobody waits for what is computed now
         self._milliseconds_per_token = {False: 1.0, True: 1.0}  # by `yields`
         self.rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
@@ -163,16 +162,6 @@ class Model:
             )
         return context
 
-    def _watch_flag(self) -> None:
-        """Lets llama.cpp poll the flag without running Python inside its loop.
-
-        Its callback gets a pointer and returns whether to stop. The C library's `strlen` is such a function: of
-        a two-byte buffer it returns 0 while the first byte is 0, and 1 when it is not.
-        """
-        callback = ctypes.cast(machine.strlen_address(), llama_cpp.ggml_abort_callback)
-        llama_cpp.llama_set_abort_callback(self._context, callback, ctypes.addressof(self._flag))
-        self._abort_callback = callback
-
     def _warm_up(self) -> None:
         """Pages the weights in, and measures the speed that batches are sized by."""
         start = self.vocab.bos if self.vocab.bos is not None else 0
@@ -183,39 +172,6 @@ class Model:
             self._milliseconds_per_token = {False: each, True: each}
             self.rolls_back = bool(llama_cpp.llama_memory_seq_rm(self._memory, 0, count // 2, -1))
             self.truncate(0, 0)
-
-    # --- the flag
-
-    def abort(self) -> None:
-        """Stops the computing that goes on now. May be called from another thread."""
-        with self._flag_lock:
-            self._given_up = False
-            self._flag[0] = b"\x01"
-
-    def allow(self) -> None:
-        with self._flag_lock:
-            self._given_up = False
-            self._flag[0] = b"\x00"
-
-    def _give_up(self) -> None:
-        """Stops a step that takes too long, to be done again; unless it is being stopped for good."""
-        with self._flag_lock:
-            if self._flag[0] == b"\x00":
-                self._given_up = True
-                self._flag[0] = b"\x01"
-
-    def _goes_on(self) -> bool:
-        """Whether the computing was stopped only to be done again; it then can be."""
-        with self._flag_lock:
-            if self._given_up:
-                self._given_up = False
-                self._flag[0] = b"\x00"
-                return True
-            return False
-
-    @property
-    def aborted(self) -> bool:
-        return self._flag[0] != b"\x00" and not self._given_up
 
     # --- computing
 
@@ -266,7 +222,7 @@ class Model:
         self._evaluate(places, len(places))
 
     def _evaluate(self, places: Sequence[tuple[int, int, int]], outputs: int) -> float:
-        if self.aborted:
+        if self.flag.aborted:
             raise Cancelled
         batch = self._batch
         batch.n_tokens = len(places)
@@ -306,7 +262,7 @@ class Model:
         if limit is not None:
             self._watch.end()
         now = time.perf_counter()
-        if self._goes_on():
+        if self.flag.goes_on():
             threads.give_up(count, now)
             if result == ABORTED:
                 return None

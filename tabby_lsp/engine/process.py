@@ -48,7 +48,7 @@ def main() -> None:
         layout = choose_layout(model.vocab, settings.layout, settings.prompt_template)
     except (ModelError, ValueError) as error:
         _refuse(scheduler, pipe, str(error))
-    scheduler.abort, scheduler.allow = model.abort, model.allow
+    scheduler.abort, scheduler.allow = model.flag.set, model.flag.clear
     worker = Worker(scheduler, ModelWriter(model, settings.speculation), layout, settings, pipe.send)
     pipe.send(kind="ready", info=to_json(worker.info))
     while True:
