@@ -140,7 +140,7 @@ def path_of_url(url: str) -> Path | None:
 
 
 def strlen_address() -> int:
-    """The address of the C library's `strlen`: see `engine.model` for what a string function does there."""
+    """The address of the C library's `strlen`: see `engine.abort` for what a string function does there."""
     library = ctypes.CDLL("msvcrt") if sys.platform == "win32" else ctypes.CDLL(None)
     return ctypes.cast(library.strlen, ctypes.c_void_p).value or 0
 

@@ -18,7 +18,7 @@ from tabby_lsp import __version__, config
 from tabby_lsp.config import Layer, Settings
 from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
-from tabby_lsp.lsp import convert
+from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
@@ -173,21 +173,13 @@ class TabbyServer(LanguageServer):
 
     async def show_loading(self, token: int | str | None = None) -> None:
         """Reports the loading of a model as progress, until it is loaded or given up."""
-        window = self.client_capabilities.window
-        if token is None:
-            if not (window and window.work_done_progress):
-                return
-            token = f"tabby-lsp/load/{time.monotonic_ns()}"
-            await self.work_done_progress.create_async(token)
-        self.work_done_progress.begin(
-            token, lsp.WorkDoneProgressBegin(title="Tabby: loading the model", percentage=0, cancellable=False)
-        )
+        shown = await progress.begin(self, "load", "Tabby: loading the model", token)
+        if shown is None:
+            return
         while self.state.info is None and self.state.phase != "failed":
-            self.work_done_progress.report(token, lsp.WorkDoneProgressReport(percentage=self.state.percent))
+            shown.report(self.state.percent)
             await self._state_changed.wait()
-        message = self.state.info.name if self.state.info else self.state.reason
-        self.work_done_progress.end(token, lsp.WorkDoneProgressEnd(message=message))
-        self.protocol.progress.tokens.pop(token, None)  # pygls keeps it for ever
+        shown.end(self.state.info.name if self.state.info else self.state.reason)
 
     # --- the index
 
@@ -220,26 +212,19 @@ class TabbyServer(LanguageServer):
 
     async def show_indexing(self) -> None:
         """Reports the first scan of a workspace as progress. Later ones are over before one could read it."""
-        window = self.client_capabilities.window
-        if not (window and window.work_done_progress):
-            return
         index = self.index
         while index.state.scanning and not index.state.done:
             await index.moved.wait()
         if not (index.state.scanning and index.state.total):
             return
-        token = f"tabby-lsp/index/{time.monotonic_ns()}"
-        await self.work_done_progress.create_async(token)
-        begin = lsp.WorkDoneProgressBegin(title="Tabby: indexing", percentage=0, cancellable=False)
-        self.work_done_progress.begin(token, begin)
+        shown = await progress.begin(self, "index", "Tabby: indexing")
+        if shown is None:
+            return
         while index.state.scanning:
             done, total = index.state.done, max(1, index.state.total)
-            percent = min(100, 100 * done // total)
-            report = lsp.WorkDoneProgressReport(message=f"{done} of {total} files", percentage=percent)
-            self.work_done_progress.report(token, report)
+            shown.report(min(100, 100 * done // total), f"{done} of {total} files")
             await index.moved.wait()
-        self.work_done_progress.end(token, lsp.WorkDoneProgressEnd(message=f"{index.state.files} files"))
-        self.protocol.progress.tokens.pop(token, None)  # pygls keeps it for ever
+        shown.end(f"{index.state.files} files")
 
     # --- completion
 

@@ -1,0 +1,35 @@
+"""Work-done progress: what an editor shows of work that takes a while."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from lsprotocol import types as lsp
+from pygls.lsp.server import LanguageServer
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    server: LanguageServer
+    token: int | str
+
+    def report(self, percentage: int, message: str | None = None) -> None:
+        report = lsp.WorkDoneProgressReport(message=message, percentage=percentage)
+        self.server.work_done_progress.report(self.token, report)
+
+    def end(self, message: str) -> None:
+        self.server.work_done_progress.end(self.token, lsp.WorkDoneProgressEnd(message=message))
+        self.server.protocol.progress.tokens.pop(self.token, None)  # pygls keeps it for ever
+
+
+async def begin(server: LanguageServer, what: str, title: str, token: int | str | None = None) -> Progress | None:
+    """Shows progress under the client's token, or under one of our own. None if the client shows none."""
+    if token is None:
+        window = server.client_capabilities.window
+        if not (window and window.work_done_progress):
+            return None
+        token = f"tabby-lsp/{what}/{time.monotonic_ns()}"
+        await server.work_done_progress.create_async(token)
+    server.work_done_progress.begin(token, lsp.WorkDoneProgressBegin(title=title, percentage=0, cancellable=False))
+    return Progress(server, token)
