@@ -10,7 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from tabby_lsp.completion.filters import before_overtyped, clean, close_brackets, end_string, keep_parsing, overtyped
+from tabby_lsp.completion.filters import (
+    before_overtyped,
+    clean,
+    close_brackets,
+    end_string,
+    keep_parsing,
+    overtyped,
+    string_before,
+)
 from tabby_lsp.data import CompletionContext
 
 
@@ -25,7 +33,8 @@ def check(drawing: str, expected: str, replaced: str = "") -> None:
     text, context = parse(drawing)
     cleaned = clean(text, context)
     assert cleaned == expected
-    assert context.line_suffix[: overtyped(cleaned, context.line_suffix) if cleaned else 0] == replaced
+    quote = string_before(context.prefix.rpartition("\n")[2], context.language)
+    assert context.line_suffix[: overtyped(cleaned, context.line_suffix, quote) if cleaned else 0] == replaced
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "  \n\t\n"])
@@ -80,6 +89,8 @@ def test_words_right_of_the_cursor_are_not_repeated() -> None:
         ("print(f(├x))┤))\n", "x))", "))"),
         ('print("├hello")┤")\n', 'hello")', '")'),
         ('print("├hello┤")\n', "hello", ""),
+        ('print("├:(")┤")\n', ':(")', '")'),
+        ('print("it\'s ├(a)")┤")\n', '(a)")', '")'),
         ('d["├key"] = 1┤"]\n', 'key"] = 1', '"]'),
         ("def f(├self, x):┤):\n", "self, x):", "):"),
         ("foo(├a)  # done┤)\n", "a)  # done", ")"),

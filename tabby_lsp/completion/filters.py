@@ -192,9 +192,10 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
     before, after, indent = _parsed_window(context)
+    quote = string_before(line_prefix, context.language)
 
     def faults(tried: str) -> int | None:
-        behind = context.line_suffix[overtyped(tried, context.line_suffix) :] + after
+        behind = context.line_suffix[overtyped(tried, context.line_suffix, quote) :] + after
         whole = before + with_body(tried, context.language) + behind
         return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language)
 
@@ -326,17 +327,23 @@ FILTERS: tuple[Filter, ...] = (
 )
 
 
-def overtyped(text: str, line_suffix: str) -> int:
-    """Number of characters right of the cursor that the text takes the place of."""
-    return _typed_over(text, line_suffix)[0]
+def string_before(line_prefix: str, language: str) -> str:
+    """The quote of a string of one line that is open at the cursor, or ""."""
+    quote = open_quote("", line_prefix, language)
+    return "" if quote in TRIPLES else quote
 
 
-def before_overtyped(text: str, line_suffix: str) -> str:
+def overtyped(text: str, line_suffix: str, quote: str = "") -> int:
+    """Number of characters right of the cursor that the text takes the place of. `quote`: see `string_before`."""
+    return _typed_over(text, line_suffix, quote)[0]
+
+
+def before_overtyped(text: str, line_suffix: str, quote: str = "") -> str:
     """The text up to the first character that stands right of the cursor already."""
-    return text[: _typed_over(text, line_suffix)[1]]
+    return text[: _typed_over(text, line_suffix, quote)[1]]
 
 
-def _typed_over(text: str, line_suffix: str) -> tuple[int, int]:
+def _typed_over(text: str, line_suffix: str, quote: str) -> tuple[int, int]:
     """How far the text reaches into the line suffix, and its first character that does.
 
     The text is read as if it were typed in an editor that closes brackets and quotes: a closer that the text
@@ -347,12 +354,15 @@ def _typed_over(text: str, line_suffix: str) -> tuple[int, int]:
     reach, first = 0, len(text)
     opened: list[str] = []  # closers that the text itself has yet to write
     for i, character in enumerate(text):
+        if quote and character != quote:
+            continue  # inside a string brackets mean nothing
+        quote = ""
         blanks = len(line_suffix) - reach - len(line_suffix[reach:].lstrip(" \t"))
         waiting = line_suffix[reach + blanks : reach + blanks + 1]
         if opened and character == opened[-1]:
             opened.pop()
         elif opened and opened[-1] in _QUOTES:
-            continue  # inside a string brackets mean nothing
+            continue
         elif character == waiting and character in _CLOSERS:
             reach, first = reach + blanks + 1, min(first, i)
         elif character in CLOSER_OF:
