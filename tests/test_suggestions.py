@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from lsprotocol import types as lsp
 
 from tabby_lsp.completion.filters import overtyped
 from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Snippet, Timing
