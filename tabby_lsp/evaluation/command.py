@@ -12,7 +12,7 @@ from tabby_lsp.data import EngineSettings, Sampling, Snippet
 from tabby_lsp.evaluation.holes import KINDS, Hole, choose
 from tabby_lsp.evaluation.measures import Filled
 from tabby_lsp.evaluation.report import figures, table
-from tabby_lsp.evaluation.run import SURE, files_in, fill, index_of
+from tabby_lsp.evaluation.run import CONTEXT, SURE, files_in, fill, index_of
 from tabby_lsp.index.related import related
 from tabby_lsp.index.search import Search
 
@@ -80,17 +80,20 @@ def report(variants: Variants, seed: int) -> str:
         cells = [found[measure][name] for measure in COMPARED]
         lines.append(f"  {name}: " + " / ".join("–" if cell is None else f"{cell.value:.1f}" for cell in cells))
     parts.append("\n".join(lines))
-    return "\n\n".join([*parts, examples(variants[SURE], seed)])
+    return "\n\n".join([*parts, examples(variants[SURE], variants[CONTEXT], seed)])
 
 
-def examples(filled: Sequence[Filled], seed: int) -> str:
-    """Five that anybody can judge, chosen by the seed and not by their worth."""
-    lines = [f"{min(EXAMPLES, len(filled))} of them, by the seed {seed}; what comes behind ▏ is suggested:"]
-    for each in random.Random(seed).sample(list(filled), min(EXAMPLES, len(filled))):
-        file = each.hole.file
-        begun = file.text[: each.hole.start].rpartition("\n")[2]
-        lines += ["", f"{file.path}:{each.hole.line} ({each.hole.kind})", *_indented(begun + "▏" + each.text)]
-        lines += ["  where stood", *_indented(begun + "▏" + each.hole.wanted)]
+def examples(filled: Sequence[Filled], in_context: Sequence[Filled], seed: int) -> str:
+    """Five that anybody can judge, without and with other files, chosen by the seed and not by their worth."""
+    pairs = list(zip(filled, in_context, strict=True))
+    lines = [f"{min(EXAMPLES, len(pairs))} of them, by the seed {seed}; what comes behind ▏ is suggested:"]
+    for alone, knowing in random.Random(seed).sample(pairs, min(EXAMPLES, len(pairs))):
+        file, start = alone.hole.file, alone.hole.start
+        begun = file.text[:start].rpartition("\n")[2]
+        lines += ["", f"{file.path}:{alone.hole.line} ({alone.hole.kind})", *_indented(begun + "▏" + alone.text)]
+        if knowing.text != alone.text:
+            lines += ["  with other files", *_indented(begun + "▏" + knowing.text)]
+        lines += ["  where stood", *_indented(begun + "▏" + alone.hole.wanted)]
     return "\n".join(lines)
 
 
