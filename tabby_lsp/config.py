@@ -29,9 +29,21 @@ else:
     import tomli as tomllib
 
 
+# A table of names, each on (true) or off. Pairs, since a dict could be changed.
+Switches = tuple[tuple[str, bool], ...]
+OTHERS = "*"  # the name for all that have no switch of their own
+
+
 def _setting(default: Any, help: str, **rules: Any) -> Any:
-    """A field with its help text. Rules: `choices`, `minimum`, `maximum`, `restricted` (trusted layers only)."""
+    """A field with its help text. Rules: `choices`, `minimum`, `maximum`, `restricted` (trusted layers only),
+    `switches` (a table of them; other layers may only switch off)."""
     return field(default=default, metadata={"help": help, **rules})
+
+
+def is_on(switches: Switches, name: str) -> bool:
+    """Whether a table of switches leaves a name on, as is what it does not name."""
+    by_name = dict(switches)
+    return by_name.get(name, by_name.get(OTHERS, True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +134,20 @@ class CompletionSettings:
     )
     trigger: str = _setting(
         "auto", "`manual`: suggestions only when the editor asks on a key.", choices=("auto", "manual")
+    )
+    comments: bool = _setting(True, "Whether something is suggested in comments unasked.")
+    strings: bool = _setting(True, "Whether something is suggested in strings unasked; docstrings are strings.")
+    languages: tuple[tuple[str, bool], ...] = _setting(
+        (),
+        "In which languages something is suggested unasked: a table of LSP language ids, as `{markdown = false}`; "
+        '`"*"` stands for all others. The editor\'s later settings may only switch off.',
+        switches=True,
+    )
+    disable: tuple[str, ...] = _setting(
+        (),
+        "Patterns of files, as in a `.gitignore`, that no model reads: nothing is suggested in them, on a key neither, "
+        "and nothing of them goes into the prompt of another file.",
+        restricted=True,
     )
     method: str = _setting(
         "auto",
@@ -287,6 +313,8 @@ def _overlay(
                 changes[key] = _overlay(getattr(node, key), value, f"{name}.", layer, problems, foreign)
             else:
                 problems.append(f"{layer.origin}: `{name}` must be a table, not {value!r}.")
+        elif rules[key].get("switches"):
+            changes[key] = _switched(getattr(node, key), value, name, layer, problems)
         elif rules[key].get("restricted") and not layer.trusted:
             problems.append(
                 f"{layer.origin}: `{name}` is refused here, since a cloned repository could set it. "
@@ -299,6 +327,25 @@ def _overlay(
             else:
                 changes[key] = checked
     return dataclasses.replace(node, **changes)
+
+
+def _switched(before: Switches, table: Any, name: str, layer: Layer, problems: list[str]) -> Switches:
+    """The switches with those of one layer. One that is not trusted cannot switch on what another has switched off."""
+    if not isinstance(table, Mapping):
+        problems.append(f"{layer.origin}: `{name}` must be a table, not {table!r}.")
+        return before
+    after = dict(before)
+    for key, value in table.items():
+        if not isinstance(value, bool):
+            problems.append(f"{layer.origin}: `{name}.{key}` must be true or false, not {value!r}.")
+        elif value and not layer.trusted and not is_on(before, key):
+            problems.append(
+                f"{layer.origin}: `{name}.{key}` cannot be switched on here, since a cloned repository could do so. "
+                "Put it into config.toml, the command line or initializationOptions."
+            )
+        else:
+            after[key] = value
+    return tuple(sorted(after.items()))
 
 
 def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:
@@ -349,7 +396,7 @@ def reference_table() -> str:
     """The settings as a Markdown table: a test holds the README to it."""
     rows = ["| Key | Default | Meaning |", "|---|---|---|"]
     for key, default, rules in reference():
-        shown = f"`{json.dumps(default)}`"  # as TOML writes them, too
+        shown = "`{}`" if "switches" in rules else f"`{json.dumps(default)}`"  # as TOML writes them, too
         choices = " One of " + ", ".join(f"`{each}`" for each in rules["choices"]) + "." if "choices" in rules else ""
         mark = " ¹" if rules.get("restricted") else ""
         rows.append(f"| `{key}`{mark} | {shown} | {rules['help']}{choices} |")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tabby_lsp import config
-from tabby_lsp.config import IndexSettings, Layer, Settings
+from tabby_lsp.config import IndexSettings, Layer, Settings, is_on
 
 
 def merged(*values: dict[str, Any], trusted: bool = True) -> tuple[Settings, list[str]]:
@@ -86,6 +86,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
         ({"completion": {"trigger": "sometimes"}}, ["one of 'auto', 'manual'"]),
         ({"completion": 3}, ["`completion` must be a table"]),
         ({"completion": {"ahead": "no"}}, ["`completion.ahead` must be true or false"]),
+        ({"completion": {"languages": ["markdown"]}}, ["`completion.languages` must be a table", "['markdown']"]),
+        ({"completion": {"languages": {"go": "no"}}}, ["`completion.languages.go` must be true or false", "'no'"]),
+        ({"completion": {"disable": "*.env"}}, ["`completion.disable` must be a list of strings"]),
         ({"repositories": [{"git_url": "https://example.com/a.git"}]}, ["a.git is not", "Clone it", "`index.folders`"]),
         ({"repositories": [{"git_url": "git@example.com:a.git"}]}, ["Clone it and name the folder"]),
         ({"repositories": [{"name": "a"}]}, ["a table with a `git_url`"]),
@@ -137,6 +140,7 @@ def test_every_key_that_names_a_file_is_restricted() -> None:
     restricted = {key for key, _, rules in config.reference() if rules.get("restricted")}
     assert restricted == {
         "model.completion.local.model_id",
+        "completion.disable",
         *(f"index.{key}" for key in ("enabled", "ignore", "max_file_kilobytes", "folders")),
     }
 
@@ -147,6 +151,29 @@ def test_settings_that_are_not_trusted_cannot_widen_what_is_read() -> None:
     )
     assert settings.index == IndexSettings()
     assert len(problems) == 3 and all("is refused here" in each for each in problems)
+
+
+def on(settings: Settings, *languages: str) -> list[bool]:
+    return [is_on(settings.completion.languages, each) for each in languages]
+
+
+def test_languages_are_switched_key_by_key() -> None:
+    switches = {"completion": {"languages": {"markdown": False, "go": False}}}
+    settings, problems = merged(switches, {"completion": {"languages": {"go": True, "*": False}}})
+    assert problems == []
+    assert on(settings, "markdown", "go", "python") == [False, True, False]
+    assert on(Settings(), "markdown", "python") == [True, True]
+
+
+def test_settings_that_are_not_trusted_can_only_switch_languages_off() -> None:
+    mine = Layer("mine", {"completion": {"languages": {"go": False, "*": False, "c": True}, "disable": ["*.env"]}})
+    later = {"completion": {"languages": {"go": True, "*": True, "c": False, "lua": True}, "disable": []}}
+    settings, problems = config.merge([mine, Layer("later", later, trusted=False)])
+    assert on(settings, "go", "c", "lua", "python") == [False, False, False, False]
+    assert settings.completion.disable == ("*.env",)
+    assert sum("cannot be switched on here" in each for each in problems) == 3 and len(problems) == 4
+    settings, problems = merged({"completion": {"languages": {"python": True, "*": False}}}, trusted=False)
+    assert problems == [] and on(settings, "python", "go") == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +199,8 @@ def test_a_missing_file_is_no_problem_and_a_folder_is_one(root: Path) -> None:
         ("completion.seed=3", {"completion": {"seed": 3}}),
         ("completion.trigger=manual", {"completion": {"trigger": "manual"}}),
         ("completion.temperature = 0.5", {"completion": {"temperature": 0.5}}),
+        ("completion.languages.markdown=false", {"completion": {"languages": {"markdown": False}}}),
+        ('completion.languages."*"=false', {"completion": {"languages": {"*": False}}}),
         (r"model.completion.local.model_id=C:\m.gguf", local(model_id=r"C:\m.gguf")),
         ('model.completion.local.additional_stop_words=["a"]', local(additional_stop_words=["a"])),
     ],

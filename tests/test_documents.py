@@ -95,6 +95,17 @@ def test_a_whole_text_can_be_replaced() -> None:
     assert doc.line_end() == "\r\n"
 
 
+def test_a_deletion_within_a_line_is_known_until_the_next_change() -> None:
+    doc = document("abc\ndef")
+    doc.replace((1, 2), (1, 3), "")
+    assert (doc.deleted_on(1), doc.deleted_on(0)) == (2, None)
+    doc.replace((1, 2), (1, 2), "x")
+    assert doc.deleted_on(1) is None
+    doc.replace((0, 2), (1, 1), "")
+    assert doc.text() == "abex"
+    assert doc.deleted_on(0) is None, "two lines have become one"
+
+
 def test_a_change_of_a_document_that_is_not_open_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert Documents().changed("file:///never", 3) is None

@@ -76,7 +76,7 @@ def test_the_same_place_gives_the_same_suggestion_from_the_cache_or_the_model() 
         editor.inline((line, column + 1))
         last = editor.request("tabby/status", {})["lastCompletion"]
         assert last["cached"] is False and last["reused"] > 0, "the prompt was still in the KV cache"
-        editor.change(101, (line, column), "", end=(line, column + 1))
+        editor.open(text + "\n\n\nx = 1\n", version=101)  # without the q; where it is deleted nothing is shown
         assert editor.inline(end_of(text)) == item
         last = editor.request("tabby/status", {})["lastCompletion"]
         assert last["cached"] is True and last["evaluated"] == last["generated"] == 0
@@ -263,6 +263,65 @@ def test_on_request_only() -> None:
             if editor.inline(end_of(text), kind=INVOKED):
                 return
         pytest.fail("the model has nothing to say")
+
+
+# --- where nothing comes unasked
+
+
+def withheld(editor: Editor) -> str:
+    return str(editor.request("tabby/status", {})["withheld"])
+
+
+def test_nothing_is_suggested_in_a_word_that_is_being_deleted() -> None:
+    with Editor() as editor:
+        editor.start()
+        text = TALKATIVE[0]
+        editor.open(text + "s\n")
+        line, column = end_of(text)
+        editor.change(2, (line, column), "", end=(line, column + 1))
+        assert editor.answer(editor.ask_inline((line, column))) == {"items": []}, "what is shown is to go"
+        assert withheld(editor) == "the word is being deleted"
+        assert "lastCompletion" not in editor.request("tabby/status", {}), "no model was asked"
+        assert editor.inline((line, column), kind=INVOKED) is not None
+        assert withheld(editor) == ""
+        editor.change(3, (line, column), ",")
+        assert editor.inline((line, column + 1)) is not None
+
+
+def test_languages_comments_and_strings_are_switched_off_for_who_has_not_asked() -> None:
+    off = ["languages.ruby=false", "comments=false", "strings=false"]
+    with Editor(*(each for name in off for each in ("--set", f"completion.{name}"))) as editor:
+        editor.start()
+        cases = [("# The sum of ", "python"), ('print("hello ', "python"), (TALKATIVE[1], "ruby")]
+        reasons = set()
+        for version, (text, language) in enumerate(cases):
+            editor.open(text + "\n", language=language, version=version)
+            assert editor.answer(editor.ask_inline(end_of(text))) == {"items": []}
+            reasons.add(withheld(editor))
+            editor.answer(editor.ask_inline(end_of(text), kind=INVOKED))
+            assert withheld(editor) == "" and editor.request("tabby/status", {})["lastCompletion"]["generated"] > 0
+        assert len(reasons) == 3 and "" not in reasons
+        something(editor)
+
+
+@pytest.mark.parametrize("capabilities", [INLINE, MENU], ids=["inline", "menu"])
+def test_a_file_that_no_model_is_to_read_is_left_alone_also_on_a_key(capabilities: Json) -> None:
+    patterns = ["--set", 'completion.disable=["/private/", "*.env", "!cart.env", "a*b*c*d*e"]']
+    folder = "file:///home/me/shop"
+    with Editor(*patterns, "--log-level", "debug") as editor:
+        editor.start(capabilities)
+        assert len(editor.shown()) == 1 and "'a*b*c*d*e' names nothing" in editor.shown()[0]
+        text = TALKATIVE[0]
+        place = {"position": position(end_of(text)), "context": {"triggerKind": INVOKED}}
+        method = f"textDocument/{'completion' if capabilities is MENU else 'inlineCompletion'}"
+        answered = {}
+        for name in ("private/a/b.py", "shop%20.env", "cart.env", "a/private/b.py"):
+            editor.open(text + "\n", uri=f"{folder}/{name}")
+            result = editor.request(method, {"textDocument": {"uri": f"{folder}/{name}"}, **place})
+            answered[name] = bool(result["items"])
+            assert (withheld(editor) == "") == answered[name]
+        assert list(answered.values()) == [False, False, True, True]
+        assert any("nothing is suggested: completion.disable" in line for line in editor.log)
 
 
 # --- superseding

@@ -181,6 +181,28 @@ async def test_what_is_doubtful_is_not_shown_unasked_and_nothing_is_made_behind_
     assert len(desk.engine.ahead) == 1
 
 
+async def test_a_full_name_is_made_no_longer_one_unless_that_was_on_its_way() -> None:
+    for drawing, text, is_shown in (
+        ("total = 1\nprint(total|)", "_price", False),
+        ("total = 1\nprint(total|)", "(1)", True),
+        ("total = 1\nprint(tota|)", "l_price", True),
+    ):
+        desk = Desk(drawing)
+        task = await desk.ask(typing=True)
+        desk.engine.jobs[0].result.set_result(completion(text))
+        unasked = await task
+        assert unasked is not None and (unasked.text, bool(unasked.withheld)) == (
+            text if is_shown else "",
+            not is_shown,
+        )
+        asked = await (await desk.ask())
+        assert asked is not None and asked.text == text, "who asks gets it"
+    line, column = desk.cursor
+    desk.edit((line, column), (line, column), "l")
+    typed = await (await desk.ask((line, column + 1), typing=True))
+    assert typed is not None and typed.text == "_price", "it was there before the name was full"
+
+
 async def test_other_files_are_looked_into_where_the_model_is_asked_and_nowhere_else() -> None:
     desk, asked = Desk(), []
 

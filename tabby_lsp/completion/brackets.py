@@ -13,7 +13,7 @@ from tabby_lsp.languages import language as facts_of
 
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 # Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
-_QUOTES_CHARACTERS = frozenset(
+QUOTES_CHARACTERS = frozenset(
     ("c", "cpp", "csharp", "go", "haskell", "java", "kotlin", "objective-c", "ocaml", "rust", "scala", "swift", "zig")
 )
 TRIPLES = ('"""', "'''")
@@ -30,7 +30,7 @@ def _scanner(language: str) -> re.Pattern[str]:
     line is an apostrophe or a mark of another kind, and passed over.
     """
     comment = facts_of(language).comment
-    passed = [_TRIPLE, _STRINGS, _CHARACTER if language in _QUOTES_CHARACTERS else _SINGLE]
+    passed = [_TRIPLE, _STRINGS, _CHARACTER if language in QUOTES_CHARACTERS else _SINGLE]
     if comment:
         passed.append(re.escape(comment) + r"[^\n]*")
     if comment in ("//", ""):
@@ -108,7 +108,7 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
         if mark:
             return mark if mark in TRIPLES else ""
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
-    quotes = '"' if language in _QUOTES_CHARACTERS else "\"'`"
+    quotes = '"' if language in QUOTES_CHARACTERS else "\"'`"
     covered = [match.span() for match in matches]
     outside = (i for i in range(begin, len(whole)) if not any(first <= i < last for first, last in covered))
     return next((whole[i] for i in outside if whole[i] in quotes), "")

@@ -49,6 +49,12 @@ def _path_in(uri: str, folders: list[str]) -> tuple[str, str]:
     return str(path.relative_to(folder)), folder.name
 
 
+def path_for_patterns(uri: str, folders: list[str]) -> str:
+    """A document's path as an ignore file at the top of its workspace folder sees it; the whole path outside of all."""
+    path, folder = _path_in(uri, folders)
+    return path if folder else unquote(urlparse(uri).path).strip("/")
+
+
 def selected_text(
     document: Document, place: Place, info: lsp.SelectedCompletionInfo | None
 ) -> tuple[str, Place] | None:

@@ -61,6 +61,7 @@ class Document:
     version: int
     encoding: str
     lines: list[str] = field(default_factory=lambda: [""])
+    last_change: Change | None = None
 
     def place(self, line: int, units: int) -> Place:
         """A position of the editor as a place, moved into the document if it lies outside."""
@@ -78,7 +79,8 @@ class Document:
     def replace_all(self, text: str) -> Change:
         end = (len(self.lines) - 1, len(self.lines[-1]))
         self.lines = split_lines(text)
-        return Change((0, 0), end, text)
+        self.last_change = Change((0, 0), end, text)
+        return self.last_change
 
     def replace(self, start: Place, end: Place, text: str) -> Change:
         """Puts `text` in the place of what stands between two places."""
@@ -101,7 +103,14 @@ class Document:
             if last + 1 < len(self.lines) and not new[-1]:
                 new.pop()
         self.lines[first : last + 1] = new
-        return Change(start, end, text)
+        self.last_change = Change(start, end, text)
+        return self.last_change
+
+    def deleted_on(self, line: int) -> int | None:
+        """The character of a line at which the last change has taken out text of this line, if it has done that."""
+        last = self.last_change
+        is_deletion = last is not None and not last.text and last.start != last.end
+        return last.start[1] if last and is_deletion and last.start[0] == last.end[0] == line else None
 
     def line_end(self) -> str:
         """The document's own line end: that of its first line."""

@@ -15,15 +15,17 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from tabby_lsp import __version__, config
+from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer, Settings
 from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.lsp import convert, progress
+from tabby_lsp.lsp.disabled import Disabled
 from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import status
-from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
+from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
 from tabby_lsp.models import registry
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class TabbyServer(LanguageServer):
         self.state = EngineState("starting")
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
+        self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
+        self._disabled = Disabled()
         self._anew = 0  # how often another answer was asked for: each with another seed
         self._started = False
         self._restarting = asyncio.Lock()
@@ -73,7 +77,8 @@ class TabbyServer(LanguageServer):
         """Works out the settings of all layers, and (re)starts the engine if they ask for another one."""
         before = self.settings
         self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
-        self.warn([*self.problems, *problems])
+        self._disabled = Disabled(self.settings.completion.disable)
+        self.warn([*self.problems, *problems, *self._disabled.problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.forget_all()
             self._set_habits(self.suggestions)
@@ -164,6 +169,7 @@ class TabbyServer(LanguageServer):
                 "engineMilliseconds": 0.0 if self.last.cached else round(counts.timing.total, 3),
                 "related": self.related,
             }
+        answer["withheld"] = self.withheld
         answer["index"] = self.index.status()
         return answer
 
@@ -185,14 +191,18 @@ class TabbyServer(LanguageServer):
 
     async def start_index(self) -> None:
         """Indexes the workspace as it is now, behind the model: the first suggestion does not wait for it."""
-        folders = [folder.uri for folder in self.protocol.workspace.folders.values()]
-        if not folders and self.protocol.workspace.root_uri:
-            folders = [self.protocol.workspace.root_uri]
+        folders = self._folders()
         if self._watched is None and folders and self.settings.index.enabled:
             self._watched = await self._watch_files()
         documents = self.protocol.documents
         if await self.index.use(folders, self.settings.index, bool(self._watched), documents, self.settled):
             self.spawn(self.show_indexing())
+
+    def _folders(self) -> list[str]:
+        """The URIs of the workspace's folders."""
+        workspace = self.protocol.workspace
+        folders = [folder.uri for folder in workspace.folders.values()]
+        return folders or ([workspace.root_uri] if workspace.root_uri else [])
 
     async def _watch_files(self) -> bool:
         """Asks the client to tell of files that change. Whether it will."""
@@ -237,7 +247,8 @@ class TabbyServer(LanguageServer):
     ) -> tuple[Document, Place, Suggestion | None, tuple[str, Place] | None] | None:
         """Document, place, suggestion and the menu's selected text. None if the document is not open.
 
-        Who has `invoked` it wants another answer than the one that is known, if the model has more than one.
+        Who has `invoked` it wants another answer than the one that is known, if the model has more than one, and gets
+        it where nothing comes unasked, too (see `triggers`), but not in a file that no model reads.
         """
         document = self.protocol.documents.get(uri)
         if document is None:
@@ -247,8 +258,15 @@ class TabbyServer(LanguageServer):
         started = time.perf_counter()
         place = document.place(position.line, position.character)
         selected = convert.selected_text(document, place, info)
-        folders = [folder.uri for folder in self.protocol.workspace.folders.values()]
+        folders = self._folders()
         context = convert.context_at(document, place, folders, selected)
+        if self._disabled.names(convert.path_for_patterns(uri, folders)):
+            self.withheld = "completion.disable names this file"
+        else:
+            self.withheld = "" if invoked else self._reason_against(document, place, context)
+        if self.withheld:
+            log.debug("nothing is suggested: %s", self.withheld)
+            return document, place, nothing(self.withheld), selected
         if self.suggestions is None or self.engine is None:
             return document, place, None, selected
         try:
@@ -266,14 +284,23 @@ class TabbyServer(LanguageServer):
         if suggestion is not None:
             elapsed = (time.perf_counter() - started) * 1000
             self.last = LastAnswer(suggestion.completion, suggestion.from_cache, elapsed)
+            self.withheld = suggestion.withheld
+            if self.withheld:
+                log.debug("a suggestion is not shown: %s", self.withheld)
         return document, place, suggestion, selected
+
+    def _reason_against(self, document: Document, place: Place, context: CompletionContext) -> str:
+        line, column = place
+        deleted = document.deleted_on(line)
+        return reason_against(context, None if deleted is None else column - deleted, self.settings.completion)
 
     def _uses_context(self) -> bool:
         """Whether pieces of other files go into the prompt."""
         return self.state.info is not None and self.settings.completion.wants_context(self.state.info.uses_context)
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
-        found = await self.index.around(document.uri, context)
+        around = await self.index.around(document.uri, context)
+        found = [each for each in around if not self._disabled.names(each.snippet.path)]
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
 

@@ -19,7 +19,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
+from tabby_lsp.completion.triggers import lengthens_full_name
+from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet, Timing
 from tabby_lsp.engine.client import Engine, Generation
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
@@ -92,13 +93,19 @@ class Live:
 class Suggestion:
     """A completion as seen from the cursor now; its text is empty if there is nothing worth showing.
 
-    `from_cache` if no generation was begun for this request.
+    `from_cache` if no generation was begun for this request. `withheld`: why nothing is shown of what there may be.
     """
 
     text: str
     replace: int
     completion: Completion
     from_cache: bool
+    withheld: str = ""
+
+
+def nothing(reason: str) -> Suggestion:
+    """For a request with which no model is asked."""
+    return Suggestion("", 0, Completion("", 0, "", "", 0, 0, 0, Timing(), ()), True, reason)
 
 
 class Suggestions:
@@ -142,17 +149,23 @@ class Suggestions:
             self.pace.asked(time.monotonic())
         delay = self.pace.delay() if typing else 0.0
         suggestion = await self._suggest(document, place, context, sampling, anew, candidates, delay, related)
-        if suggestion is not None and typing and self._is_doubtful(suggestion):
-            suggestion = dataclasses.replace(suggestion, text="")
+        if suggestion is not None and typing and (reason := self._reason_against(suggestion, context)):
+            suggestion = dataclasses.replace(suggestion, text="", withheld=reason)
         if suggestion is not None and suggestion.text and self.ahead:
             self._go_ahead(document, context, sampling, suggestion)
         return suggestion
 
-    def _is_doubtful(self, suggestion: Suggestion) -> bool:
-        """Whether the model is not sure enough, and nothing that was typed since has said that it is right."""
-        if suggestion.completion.confidence >= self.confidence:
-            return False
-        return suggestion.completion.candidates[0].text.find(suggestion.text) < AGREED
+    def _reason_against(self, suggestion: Suggestion, context: CompletionContext) -> str:
+        """Why a suggestion that nobody has asked for is not shown: the model is not sure enough, or it makes another
+        name of a full one. Neither counts where what was typed since says that it is right."""
+        if not suggestion.text:
+            return ""
+        whole = suggestion.completion.candidates[0].text
+        if suggestion.completion.confidence < self.confidence and whole.find(suggestion.text) < AGREED:
+            return "the model is not sure of it"
+        if whole.startswith(suggestion.text[:AGREED]) and lengthens_full_name(suggestion.text, context):
+            return "the name before the cursor is complete"
+        return ""
 
     def _go_ahead(self, document: str, context: CompletionContext, sampling: Sampling, suggestion: Suggestion) -> None:
         """Has the suggestion made that follows if this one is accepted."""
