@@ -60,6 +60,7 @@ MIDDLE = (
     "import os, |sys\n",
     "names = [|name]\n",
 )
+STATUS = "return vim.lsp.get_clients({ name = 'tabby_lsp' })[1]:request_sync('tabby/status', {}, 60000, 0).result"
 MANUAL = ("--set", "completion.trigger=manual")
 
 
@@ -253,6 +254,21 @@ def test_undo_takes_back_the_suggestion_and_all_goes_on(start: Start) -> None:
     nvim.keys("<Esc>u")
     assert nvim.screen().text == screen.text
     assert nvim.server_text() == nvim.own_text()
+
+
+def test_nothing_is_shown_while_a_word_is_being_deleted(start: Start) -> None:
+    nvim = start()
+    text = "import os\n\n\ndef read(path):\n    with open(path"
+    nvim.put(text + "|\n")
+    nvim.type("sss")  # the last of the same letters is what Neovim says is gone
+    for _ in range(3):
+        nvim.keys("<BS>")
+        assert nvim.settle().ghost is None
+        assert nvim.lua(STATUS)["withheld"] == "the word is being deleted"
+    assert nvim.screen().text == text + "\n"
+    nvim.type(",")
+    nvim.settle()
+    assert nvim.lua(STATUS)["withheld"] != "the word is being deleted"
 
 
 def closed(answer: Answer) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from editor import INVOKED, Editor
+from editor import Editor
 
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.entry import prepare
@@ -150,23 +150,32 @@ async def test_a_damaged_index_costs_nothing_but_itself(tmp_path: Path, folder: 
     retrieval.close()
 
 
-def test_a_suggestion_is_made_with_what_other_files_say(tmp_path: Path) -> None:
-    """In the real server: a definition that stands in another file of the workspace, unsaved at that."""
+@pytest.mark.parametrize("disabled", [False, True])
+def test_a_suggestion_is_made_with_what_other_files_say(tmp_path: Path, disabled: bool) -> None:
+    """In the real server: definitions that stand in other files of the workspace, one of them unsaved; but not in those
+    that no model is to read."""
     work = tmp_path / "work"
-    work.mkdir()
+    (work / "keys").mkdir(parents=True)
+    head, tail = PRICE.split("\n\n\n")
+    (work / "keys/basket.py").write_text(tail, encoding="utf-8")
     (work / "price.py").write_text("old = 1\n", encoding="utf-8")
     cart, line, column = (work / "cart.py").as_uri(), CART.count("\n"), len(CART.rpartition("\n")[2])
-    with Editor("--set", "completion.context=on", env={"TABBY_ROOT": str(tmp_path / "root")}) as editor:
+    settings = ["completion.context=on", *(["completion.disable=['keys/']"] if disabled else [])]
+    wanted = {"price.py (defines total_of)", *([] if disabled else ["keys/basket.py (defines Basket)"])}
+    arguments = [each for setting in settings for each in ("--set", setting)]
+    with Editor(*arguments, env={"TABBY_ROOT": str(tmp_path / "root")}) as editor:
         editor.start(workspaceFolders=[{"uri": work.as_uri(), "name": "shop"}])
-        editor.open(PRICE, uri=(work / "price.py").as_uri())
+        editor.open(head + "\n", uri=(work / "price.py").as_uri())
         editor.open(CART, uri=cart)
         found: list[str] = []
+        typed = ""
         for version in range(2, 400):
-            typed = version % 2 == 0
-            editor.change(version, (line, column), "g" * typed, (line, column + (not typed)), cart)
-            editor.inline((line, column + typed), cart, kind=INVOKED)
+            before, typed = typed, f"g{version}"  # another text each time: for a known one no file is looked into
+            editor.change(version, (line, column), typed, (line, column + len(before)), cart)
+            editor.inline((line, column + len(typed)), cart)
             found = editor.request("tabby/status", {}).get("lastCompletion", {}).get("related", [])
-            if found:
+            if wanted <= set(found):
                 break
             time.sleep(0.1)
-        assert "price.py (defines total_of)" in found
+        assert wanted <= set(found)
+        assert not disabled or not any("keys/" in each for each in found)

@@ -12,11 +12,13 @@ from tabby_lsp.completion.stops import find_stop, indentation, stop_rules
 from tabby_lsp.data import CompletionContext
 
 
-def check(drawing: str, reason: str, after: str = "\n", stop_words: tuple[str, ...] = ()) -> None:
+def check(
+    drawing: str, reason: str, after: str = "\n", stop_words: tuple[str, ...] = (), language: str = "python"
+) -> None:
     before, _, rest = drawing.partition("├")
     kept, _, more = rest.partition("┤")
     line_suffix, newline, below = after.partition("\n")
-    rules = stop_rules(CompletionContext(before, line_suffix, newline + below), stop_words)
+    rules = stop_rules(CompletionContext(before, line_suffix, newline + below, language=language), stop_words)
     whole = kept + more
     for size in (1, 2, 5, len(whole)):
         for end in range(size, len(whole) + size, size):
@@ -56,6 +58,77 @@ def test_a_name_that_begins_with_end_closes_nothing() -> None:
 
 def test_a_block_goes_on_behind_a_closer_that_opens_the_next() -> None:
     check("if (a) ├{\n  b();\n} else {\n  c();\n}┤\nd();\n", "scope end")
+
+
+@pytest.mark.parametrize(
+    "language, drawing",
+    [
+        ("python", "x = f(a, ├b,\n      c)┤\ny = 2\n"),
+        ("python", "def f(├a,\n      b):\n    g(a,\n      b)\n\n    return b┤\n\n\nx = 1\n"),
+        ("python", "x = {├1: 2,\n     3: [4,\n         5]}┤\ny = 2\n"),
+        ("python", "x = a ├+ \\\n    b┤\ny = 2\n"),
+        ("python", "if (a ├and\n        b):\n    c()┤\nd()\n"),
+        ("javascript", "const x =├\n  a ? b : c┤\nf()\n"),
+        ("javascript", "f(├a, function () {\n  b();\n});┤\ng();\n"),
+        ("javascript", "if (a) ├{\n  b();\n} else {\n  c();\n}┤\nd();\n"),
+        ("typescript", "f(├[\n  1,\n], 2,\n  3)┤\ng();\n"),
+        ("go", "func f(├a int,\n\tb int) {\n\tg()\n\n\th()\n}┤\n\nfunc g() {\n"),
+        ("rust", "    let x = match y ├{\n        1 => 2,\n    };┤\n    z();\n"),
+        ("c", "/*├*\n * Adds.\n */┤\nint add(int a) {\n"),
+        ("c", "    if (a ├&&\n        b) {\n        c();\n    }┤\n    d();\n"),
+        ("ruby", "def f├(x)\n  if x\n    1\n  end\n\n  x\nend┤\n\ndef g\n"),
+        ("ruby", "  if ├x\n    1\n  elsif y\n    2\n  else\n    3\n  end┤\n  elsewhere = 1\n"),
+        ("ruby", "x = case ├y\nwhen 1\n  2\nend┤\nz\n"),
+        ("ruby", "a.each ├do |b|\n  c\nend┤\nd\n"),
+        ("ruby", "def f(x) ├= x┤\nendless = 1\n"),
+        ("lua", "local function f├(x)\n  if x then\n    return 1\n  end\nend┤\nlocal y\n"),
+        ("lua", "f(├function(x)\n  g(x)\nend)┤\nh()\n"),
+        ("lua", "repeat├\n  f()\nuntil x┤\ng()\n"),
+        ("elixir", "def f(x) ├do\n  x\nrescue\n  e -> e\nend┤\n\ndef g\n"),
+        ("julia", "function f├(x)\n    x\nend┤\nf(1)\n"),
+        ("shellscript", "if ├x; then\n  y\nelse\n  z\nfi┤\nfind .\n"),
+        ("shellscript", "case $x ├in\n  a) b ;;\nesac┤\necho\n"),
+        ("python", "try├:\n    x = 1\nexcept E:\n    x = 2┤\ny = 3\n"),
+        ("html", "<ul ├class='a'>\n  <li>b</li>\n\n  <li><br>\n</ul>┤\n<p>c</p>\n"),
+        ("javascriptreact", "  return ├(\n    <p>\n      a\n    </p>\n  );┤\n  b\n"),
+        ("javascriptreact", "    <p├>\n      {a}\n    </p>┤\n    <b>\n"),
+        ("markdown", "```├python\nx = 1\n\ny = f(\n```┤\nText.\n"),
+    ],
+)
+def test_blocks_and_expressions_end_where_their_syntax_does(language: str, drawing: str) -> None:
+    check(drawing, "scope end", language=language)
+
+
+@pytest.mark.parametrize(
+    "language, drawing",
+    [
+        ("python", "x = ├'('┤\n    y\n"),
+        ("python", "x = 1  ├# (see┤\n    y\n"),
+        ("javascript", "i ├++┤\n  j\n"),
+        ("shellscript", "X├=┤\n\nY=\n"),
+        ("html", "<p>├a<br>┤\n  b\n"),
+        ("html", "<p>├a</p>┤\n  b\n"),
+        ("typescript", "const x: ├Array<string>┤\n  y\n"),
+        ("markdown", "(see ├below┤\n  and above)\n"),
+        ("ruby", "x = 1 ├if y┤\n  z\n"),
+        ("lua", "local f = ├function(x) return x end┤\n  y\n"),
+        ("python", "# TODO: ├undo┤\n    x\n"),
+    ],
+)
+def test_a_complete_line_is_one_line(language: str, drawing: str) -> None:
+    check(drawing, "line end", language=language)
+
+
+def test_a_block_between_brackets_that_the_editor_has_closed() -> None:
+    check("if (a) {├\n  b();\n}┤\nc();\n", "scope end", after="}\n", language="javascript")
+    check("f(├a,\n  b)┤\nc()\n", "scope end", after=")\n")
+
+
+@pytest.mark.parametrize("language", ["ruby", "julia", "html", "lua", "c"])
+@pytest.mark.parametrize("unit", ["= if ", "/*", "<a ", "function ", "do |", "(", " "])
+def test_no_line_stalls(language: str, unit: str) -> None:
+    context = CompletionContext(unit * (24_000 // len(unit)), language=language)
+    assert find_stop("x\ny\n", stop_rules(context)) is not None
 
 
 def test_statements_on_an_empty_line_end_at_a_blank_one() -> None:

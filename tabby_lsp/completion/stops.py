@@ -1,20 +1,19 @@
 """Where a suggestion ends, decided while it is written: a token that is never generated costs nothing.
 
-The rules read the text so far, after every token. They know lines, indentation and brackets, not languages.
+The rules read the text so far, after every token: lines, indentation and brackets, and the words that some languages
+have in their place (see `blocks`). What right of the cursor is more than closers asks for one line; so does a line that
+is complete and begins no block.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tabby_lsp.completion.blocks import PLAIN, begins_block, begins_by_words, blocks_of, leaves_open
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.data import CompletionContext
 
-# A line that ends like this opens a block, in nearly every language.
-_OPENERS = (":", "{", "(", "[", "=>", "->", "do", "then", "else")
-_CLOSER = re.compile(r"\s*(?:[)\]}]|end\b)")
 # A loop is a unit of 3 to 9 characters six times in a row, or of up to 120 four times (the limits of Tabby's filter).
 _SHORT_UNIT, _LONG_UNIT, _LONGEST_UNIT = 3, 10, 120
 
@@ -35,6 +34,7 @@ class StopRules:
     line_prefix: str
     following: str  # the first line below the cursor that is not blank
     stop_words: tuple[str, ...]
+    language: str = ""
 
 
 def stop_rules(context: CompletionContext, stop_words: Sequence[str] = ()) -> StopRules:
@@ -44,6 +44,7 @@ def stop_rules(context: CompletionContext, stop_words: Sequence[str] = ()) -> St
         line_prefix=context.prefix.rpartition("\n")[2],
         following=next((line for line in below if line), ""),
         stop_words=tuple(word for word in stop_words if word),
+        language=context.language,
     )
 
 
@@ -70,40 +71,47 @@ def _stop_word(text: str, rules: StopRules) -> Stop | None:
 def _line_end(text: str, rules: StopRules) -> Stop | None:
     """Ends after the first line, unless that opens a block or the cursor began an empty line of one.
 
-    A block ends before the first line that is indented less than it, or with the closer of what it opened;
-    statements on an empty line end at the first blank line after them.
+    A block ends before the first line that is indented less than it, or with the closer of what it opened; an
+    expression ends with its last bracket; statements on an empty line end at the first blank line after them.
     """
     first, newline, rest = text.partition("\n")
     if not newline:
         return None
-    if rules.single_line:
-        return Stop(len(first), "line end")
+    head, blocks = rules.line_prefix + first, blocks_of(rules.language)
     blank_start = not rules.line_prefix.strip()
-    base = indentation(rules.line_prefix + first)
-    opens = (rules.line_prefix + first).rstrip().endswith(_OPENERS)
-    if not opens and not blank_start:
+    opens = begins_block(head, rules.language)
+    if rules.single_line or not (opens or blank_start):
         return Stop(len(first), "line end")
+    base = indentation(head)
+    by_words = begins_by_words(head, rules.language)
+    words = blocks.words if by_words else PLAIN.words
+    brackets = leaves_open(head, rules.language)  # until those of the head are closed
     end = kept = len(first)  # of the lines so far, of the last one that is not blank
     blanks = 0
     for line in rest.split("\n"):
         complete = end + 1 + len(line) < len(text)
         end += 1 + len(line)
-        if not line.strip():
+        word = line.strip()
+        if not word:
             blanks += complete
             if blanks >= (2 if opens else 1) and (first.strip() or opens):
                 return Stop(kept, "scope end")
             continue
         blanks = 0
-        if not complete and "end".startswith(line.strip()):
-            continue  # it may become Lua's or Ruby's closer, or a name
+        if not complete and any(each.startswith(word) for each in words):
+            continue  # it may become a closer, or a name
         indent = indentation(line)
-        closes = _CLOSER.match(line) is not None
-        if indent < base or (indent == base and opens and not closes and not blank_start):
+        closes = blocks.closer.match(word) is not None
+        goes_on = closes or (by_words and blocks.middle.match(word) is not None)
+        if indent < base or (indent == base and opens and not goes_on and not blank_start):
             return Stop(kept, "scope end")
         kept = end
-        if indent == base and opens and closes and complete and not blank_start:
-            if not line.rstrip().endswith(_OPENERS):
-                return Stop(end, "scope end")
+        if not (opens and complete) or blank_start:
+            continue
+        closed = brackets and not leaves_open(rules.line_prefix + text[:end], rules.language)
+        brackets = brackets and not closed
+        if (closed or (closes and indent == base)) and not (brackets or begins_block(line, rules.language)):
+            return Stop(end, "scope end")
     return None
 
 
