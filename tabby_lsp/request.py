@@ -158,7 +158,8 @@ async def complete(
 
 
 def _related(settings: Settings, place: Place, tell: Tell) -> list[Related]:
-    """Pieces of other files from the index of the place's folder, if there is one."""
+    """Pieces of other files from the index of the place's folder, if there is one; of none that no model reads."""
+    from tabby_lsp.index.disabled import Disabled
     from tabby_lsp.index.plan import plan
     from tabby_lsp.index.related import related
     from tabby_lsp.index.search import Search
@@ -172,11 +173,13 @@ def _related(settings: Settings, place: Place, tell: Tell) -> list[Related]:
     if wanted is None or not Path(wanted.database).exists():
         tell(f"no pieces of other files: {note or f'there is no index; `tabby-lsp index {place.folder}` makes one.'}")
         return []
+    disabled = Disabled(settings.completion.disable)
     search = Search(Path(wanted.database))
     try:
-        return related(search, place.file, place.context)
+        found = related(search, place.file, place.context)
     finally:
         search.close()
+    return [each for each in found if not disabled.names(each.snippet.path)]
 
 
 def explanation(answer: dict[str, Any]) -> list[str]:

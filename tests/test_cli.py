@@ -103,6 +103,7 @@ def test_the_prompt_is_shown_with_what_is_in_it_of_other_files_and_why(tmp_path:
     shown = run(*asked).stderr
     assert re.match(r" +\d\.\d+  defines Cart +shop.py\n", shown)
     assert "<|file_sep|>shop.py\nclass Cart:" in shown
+    assert "Cart:" not in run(*asked, "--set", 'completion.disable=["/shop.py"]').stderr
     assert "defines Cart" not in run(*asked, "--set", "completion.context=auto").stderr, "the starter gains nothing"
 
 

@@ -19,8 +19,8 @@ from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer, Settings
 from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
-from tabby_lsp.lsp.disabled import Disabled
 from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol

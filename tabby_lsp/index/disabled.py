@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # pathspec takes 40 ms, and few have such patterns
     from tabby_lsp.index.ignore import Layer
 
 
@@ -16,7 +16,7 @@ class Disabled:
         self.problems: list[str] = []
         if not patterns:
             return
-        from tabby_lsp.index.ignore import settings_layer  # 40 ms, and few have such patterns
+        from tabby_lsp.index.ignore import settings_layer
 
         self._layer = settings_layer(patterns)
         for each in patterns:
