@@ -17,7 +17,6 @@ from tabby_lsp.completion.filters import (
     end_string,
     keep_parsing,
     overtyped,
-    string_before,
 )
 from tabby_lsp.data import CompletionContext
 
@@ -33,8 +32,7 @@ def check(drawing: str, expected: str, replaced: str = "") -> None:
     text, context = parse(drawing)
     cleaned = clean(text, context)
     assert cleaned == expected
-    quote = string_before(context.prefix.rpartition("\n")[2], context.language)
-    assert context.line_suffix[: overtyped(cleaned, context.line_suffix, quote) if cleaned else 0] == replaced
+    assert context.line_suffix[: overtyped(cleaned, context) if cleaned else 0] == replaced
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "  \n\t\n"])
@@ -99,15 +97,41 @@ def test_words_right_of_the_cursor_are_not_repeated() -> None:
         ("foo(├':)')┤)\n", "':)')", ")"),
         ("x = [├\n    1,\n    2,\n]┤]\n", "\n    1,\n    2,\n]", "]"),
         ("x = {├**a}┤}  \n", "**a}", "}"),
+        # The cursor is in a string: what is in it opens and closes nothing behind it.
+        ('print("├it\'s")┤")\n', "it's\")", '")'),
+        ('print("it\'s ├Ann\'s")┤")\n', "Ann's\")", '")'),
+        ('print("├:( sad")┤")\n', ':( sad")', '")'),
+        ('print("├hello")┤)\n', 'hello")', ")"),
+        ('print("├a" + b["c"])┤)\n', 'a" + b["c"])', ")"),
+        ('print("├say \\"it\\" :(")┤")\n', 'say \\"it\\" :(")', '")'),
+        ("x.split('\\├\\')┤')\n", "\\')", "')"),
+        ("x = f\"{d['├key']}\"┤']}\"\n", "key']}\"", "']}\""),
+        ('x = f"{├d[0]}"┤}"\n', 'd[0]}"', '}"'),
+        ('print("(├it\'s)")┤)")\n', "it's)\")", ')")'),
+        ('print("(├it\'s)┤)")\n', "it's)", ")"),
+        ('def f():\n    """├It\'s a "so" (1."""┤"""\n', 'It\'s a "so" (1."""', '"""'),
+        ('def f():\n    """Does\n\n    ├it isn\'t."""┤"""\n', 'it isn\'t."""', '"""'),
+        ("It's (├so to say)┤)\n", "so to say)", ")"),  # an apostrophe is no string
+        ("It's f(├'a', (b))┤)\n", "'a', (b))", ")"),
     ],
 )
 def test_closers_right_of_the_cursor_are_typed_over(drawing: str, expected: str, replaced: str) -> None:
     check(drawing, expected, replaced)
 
 
+def test_quotes_in_prose_are_apostrophes() -> None:
+    text, context = parse("It's there (├really), isn't it┤)\n")
+    assert overtyped(text, replace(context, language="markdown")) == 1
+
+
 def test_a_suggestion_that_may_not_replace_ends_before_the_closer() -> None:
-    assert before_overtyped("x)", ")") == "x"
-    assert before_overtyped("f(x), y", ")") == "f(x), y"
+    for drawing, before in (
+        ("print(├x)┤)\n", "x"),
+        ("print(├f(x), y┤)\n", "f(x), y"),
+        ('print("├a :)")┤)\n', 'a :)"'),
+        ('print("├it\'s")┤")\n', "it's"),
+    ):
+        assert before_overtyped(*parse(drawing)) == before
 
 
 def test_a_clean_text_is_left_as_it_is() -> None:

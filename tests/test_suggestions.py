@@ -937,6 +937,9 @@ def accepted(desk: Desk, suggestion: Suggestion | Completion) -> str:
         ('print("|")\n', 'do (stop)", end="")'),
         ('print("|")\n', "hello"),
         ('print("|")\n', 'a) b")'),
+        ('print("|")\n', "it's (so)\")"),
+        ('print("|")\n', 'don\'t", file=log("it\'s"))'),
+        ("x = f\"{d['|']}\"\n", "key']}\""),
         ("foo(|)\n", "f'{a(b)}' + c[d])"),
         ("foo(|  )\n", "a[0])"),
         ("foo(|);\n", "a(b));"),
@@ -953,17 +956,20 @@ async def test_typing_with_pairs_always_leads_to_the_same_text(
     desk = Desk(drawing)
     document = desk.documents[URI]
     context = convert.context_at(document, desk.cursor, [])
-    whole = completion(text, overtyped(text, context.line_suffix))
+    whole = completion(text, overtyped(text, context))
     known, meant, shown = Answers(), accepted(desk, whole), 0
     known.remember(URI, context, desk.sampling, whole)
     closed: list[str] = []  # what the editor has written by itself and not yet typed over
+    around = context.line_suffix[:1].strip(")]}; ")  # the quote of a string that is typed into
     for typed, character in enumerate(text[:-1], start=1):
         line, column = desk.cursor
         if types_over and character in ")]}\"'" and document.lines[line][column] == character:
             desk.cursor = (line, column + 1)
             if closed and character == closed[-1]:
                 closed.pop()
-        elif character in pairs[::2] and not (closed and closed[-1] in "\"'"):
+            elif character == around:
+                around = ""
+        elif character in pairs[::2] and not (closed and closed[-1] in "\"'") and not (around and character in "\"'"):
             closed.append(pairs[pairs.index(character) + 1])
             desk.write(character, closed[-1])
         else:
@@ -1046,7 +1052,15 @@ async def test_typing_a_closer_that_was_not_suggested() -> None:
     await desk.unknown()
 
 
-async def test_with_the_menus_item_what_is_right_of_the_cursor_stays() -> None:
+async def test_a_bracket_in_a_string_closes_nothing_behind_it() -> None:
+    desk = Desk('print("|")\n')
+    await desk.answer(':( he said")', replace=2)
+    for character, rest in ((":", '( he said")'), ("(", ' he said")')):
+        desk.write(character)
+        assert await desk.shown() == rest
+
+
+async def test_an_item_that_extends_the_menus_ends_where_the_editor_ends_the_string() -> None:
     desk = Desk("|\n")
     await desk.answer('print("don\'t")')
     desk.write('print("do', '")')
@@ -1054,7 +1068,18 @@ async def test_with_the_menus_item_what_is_right_of_the_cursor_stays() -> None:
     suggestion = await (await desk.ask(selected=selected))
     assert suggestion is not None and (suggestion.text, suggestion.replace) == ("n't\")", 2)
     items = convert.inline_list(desk.documents[URI], desk.cursor, suggestion, selected)
-    assert items is not None and [item.insert_text for item in items.items] == ["don't"], "the closers are there"
+    assert items is not None and [each.insert_text for each in items.items] == ["don't"]
+
+
+async def test_the_menus_item_cannot_replace_what_is_right_of_the_cursor() -> None:
+    desk = Desk("|\n")
+    await desk.answer("tell(`Yes,\nit's so`)")
+    desk.write("tell(`Yes,\nit", "`)")
+    selected = ("it", (1, 0))
+    suggestion = await (await desk.ask(selected=selected))
+    assert suggestion is not None and (suggestion.text, suggestion.replace) == ("'s so`)", 2)
+    items = convert.inline_list(desk.documents[URI], desk.cursor, suggestion, selected)
+    assert items is not None and not items.items, "the closers would be there twice"
 
 
 # --- room

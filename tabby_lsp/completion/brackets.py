@@ -119,6 +119,22 @@ def strings_and_comments(text: str, language: str) -> list[tuple[int, int]]:
     return [match.span() for match in _scanner(language).finditer(text) if not match[1]]
 
 
+def string_around(before: str, text: str, after: str, language: str) -> str:
+    """The quote of the string that a text is written into, where the text or the rest of its line ends it; or "".
+
+    A quote that neither does is an apostrophe, or a mark of another kind.
+    """
+    line = before.rpartition("\n")[2]
+    if any(mark in each for mark in TRIPLES for each in (line, text, after)):  # those may begin on any line
+        quote = open_quote("", before, language)
+        if quote in TRIPLES:
+            return quote
+    quote = open_quote("", line, language)
+    if not quote or quote in after:
+        return quote
+    return quote if open_quote("", line + text.partition("\n")[0], language) != quote else ""
+
+
 def ends_in_prose(text: str, language: str) -> bool:
     """Whether a text ends within a comment or a string of several lines."""
     matches = list(_scanner(language).finditer(text))

@@ -19,6 +19,7 @@ from tabby_lsp.completion.brackets import (
     left_to_close,
     open_brackets,
     open_quote,
+    string_around,
     strings_and_comments,
 )
 from tabby_lsp.completion.prompt import is_closing
@@ -41,7 +42,7 @@ BODIES = {"python": " pass"}  # what a head needs to be a statement
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
 PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 _QUOTES = "\"'`"
-_CLOSERS = ")]}>;,:" + _QUOTES
+_MARK = re.compile(r"\\[\\\"'`]|\"\"\"|'''|[][(){}>;,:\"'`]")  # what opens or closes, and quotes that do not
 
 
 def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
@@ -192,10 +193,9 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
     before, after, indent = _parsed_window(context)
-    quote = string_before(line_prefix, context.language)
 
     def faults(tried: str) -> int | None:
-        behind = context.line_suffix[overtyped(tried, context.line_suffix, quote) :] + after
+        behind = context.line_suffix[overtyped(tried, context) :] + after
         whole = before + with_body(tried, context.language) + behind
         return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language)
 
@@ -327,46 +327,46 @@ FILTERS: tuple[Filter, ...] = (
 )
 
 
-def string_before(line_prefix: str, language: str) -> str:
-    """The quote of a string of one line that is open at the cursor, or ""."""
-    quote = open_quote("", line_prefix, language)
-    return "" if quote in TRIPLES else quote
+def overtyped(text: str, context: CompletionContext) -> int:
+    """Number of characters right of the cursor that the text takes the place of."""
+    return _typed_over(text, context)[0]
 
 
-def overtyped(text: str, line_suffix: str, quote: str = "") -> int:
-    """Number of characters right of the cursor that the text takes the place of. `quote`: see `string_before`."""
-    return _typed_over(text, line_suffix, quote)[0]
-
-
-def before_overtyped(text: str, line_suffix: str, quote: str = "") -> str:
+def before_overtyped(text: str, context: CompletionContext) -> str:
     """The text up to the first character that stands right of the cursor already."""
-    return text[: _typed_over(text, line_suffix, quote)[1]]
+    return text[: _typed_over(text, context)[1]]
 
 
-def _typed_over(text: str, line_suffix: str, quote: str) -> tuple[int, int]:
+def _typed_over(text: str, context: CompletionContext) -> tuple[int, int]:
     """How far the text reaches into the line suffix, and its first character that does.
 
     The text is read as if it were typed in an editor that closes brackets and quotes: a closer that the text
     did not open itself takes the place of the same closer right of the cursor.
     """
-    if not is_closing(line_suffix):
-        return 0, len(text)
     reach, first = 0, len(text)
+    line_suffix = context.line_suffix
+    if not line_suffix.strip() or not is_closing(line_suffix):
+        return reach, first
+    in_prose = context.language in PROSE  # where most quotes are apostrophes
+    around = "" if in_prose else string_around(context.prefix, text, line_suffix, context.language)
+    backslashes = len(context.prefix) - len(context.prefix.rstrip("\\"))
+    begin = backslashes % 2 if around else 0  # what is escaped by the text before
     opened: list[str] = []  # closers that the text itself has yet to write
-    for i, character in enumerate(text):
-        if quote and character != quote:
-            continue  # inside a string brackets mean nothing
-        quote = ""
-        blanks = len(line_suffix) - reach - len(line_suffix[reach:].lstrip(" \t"))
-        waiting = line_suffix[reach + blanks : reach + blanks + 1]
-        if opened and character == opened[-1]:
+    for match in _MARK.finditer(text, begin):
+        mark = match[0]
+        right = line_suffix[reach:].lstrip(" \t")
+        if opened and mark == opened[-1]:
             opened.pop()
-        elif opened and opened[-1] in _QUOTES:
-            continue
-        elif character == waiting and character in _CLOSERS:
-            reach, first = reach + blanks + 1, min(first, i)
-        elif character in CLOSER_OF:
-            opened.append(CLOSER_OF[character])
-        elif character in _QUOTES:
-            opened.append(character)
+        elif around and mark != around and (around not in right or right.startswith(around)):
+            continue  # in a string of which nothing else stands right of the cursor
+        elif opened and opened[-1][0] in _QUOTES:
+            continue  # inside a string brackets mean nothing
+        elif right.startswith(mark):
+            reach, first = len(line_suffix) - len(right) + len(mark), min(first, match.start())
+        elif mark in CLOSER_OF:
+            opened.append(CLOSER_OF[mark])
+        elif mark[0] in _QUOTES and not around:
+            opened.append(mark)
+        if mark == around:
+            around = ""
     return reach, first

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tabby_lsp.completion.confidence import before_doubt, by_line, of_first
-from tabby_lsp.completion.filters import clean, close_brackets, end_string, overtyped, string_before
+from tabby_lsp.completion.filters import clean, close_brackets, end_string, overtyped
 from tabby_lsp.completion.layout import Layout, Vocabulary
 from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
@@ -135,8 +135,7 @@ def complete(
 def _worth_showing(written: Sequence[Candidate], context: CompletionContext, confidence: float) -> list[Alternative]:
     """What passes the filters, each text once."""
     texts = dict.fromkeys(clean(ended(each, confidence, context), context) for each in written)
-    quote = string_before(context.prefix.rpartition("\n")[2], context.language)
-    return [Alternative(text, overtyped(text, context.line_suffix, quote)) for text in texts if text]
+    return [Alternative(text, overtyped(text, context)) for text in texts if text]
 
 
 def ended(written: Candidate, confidence: float, context: CompletionContext) -> str:

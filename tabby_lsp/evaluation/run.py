@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tabby_lsp.completion.filters import FILTERS, clean, overtyped, string_before
+from tabby_lsp.completion.filters import FILTERS, clean, overtyped
 from tabby_lsp.completion.pipeline import ended
 from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampling, Snippet
 from tabby_lsp.engine.client import Engine
@@ -106,8 +106,7 @@ def _variants(
         filled = []
         for hole, context, each in answers:
             text = clean(ended(each.candidates[0], confidence, context), context, others)
-            quote = string_before(context.prefix.rpartition("\n")[2], context.language)
-            filled.append(Filled(hole, text, overtyped(text, context.line_suffix, quote)))
+            filled.append(Filled(hole, text, overtyped(text, context)))
         variants[f"without {left_out.__name__}"] = filled
     return variants
 

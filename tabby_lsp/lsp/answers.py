@@ -21,6 +21,7 @@ import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from tabby_lsp.completion.brackets import string_around
 from tabby_lsp.data import Alternative, Completion, CompletionContext, Sampling
 
 # What a suggestion depends on beyond its line: the function around the cursor and the lines that follow, which the
@@ -75,7 +76,8 @@ class Answer:
         replace = len(after) - len(kept)
         if not text[typed:].strip() or not after.endswith(kept):
             return None
-        closers = iter(_closers(text, typed, self.after[: whole.replace]))
+        around = string_around(self.line.above + self.before, text, self.after, self.line.language)
+        closers = iter(_closers(text, typed, self.after[: whole.replace], around[:1]))
         if not all(each in closers for each in after[:replace] if each not in " \t"):
             return None
         return Alternative(text[typed:], replace)
@@ -89,8 +91,9 @@ class Answer:
         return ENTRY_BYTES + sum(map(sys.getsizeof, texts)) + PROBABILITY_BYTES * probabilities
 
 
-def _closers(text: str, typed: int, replaced: str) -> str:
+def _closers(text: str, typed: int, replaced: str, around: str) -> str:
     """The closers that the text writes from `typed` on for what was opened before: in front of it, or in what is typed.
+    `around` is the quote of the string that it is written into, if any.
 
     These, and only these, may stand right of the cursor already. Reads as `filters.overtyped` does, which says how
     much of what stood there the text replaces; but editors close brackets inside of strings as well.
@@ -100,6 +103,8 @@ def _closers(text: str, typed: int, replaced: str) -> str:
     string = 0  # how many of them are open once the string in which the text is has begun; 0: it is in none
     for i, character in enumerate(text):
         waiting = replaced.lstrip(" \t")[:1]
+        if character == around:
+            opened.clear()
         if string and character == opened[string - 1][0]:
             del opened[string:]
         if opened and character == opened[-1][0]:
@@ -110,9 +115,11 @@ def _closers(text: str, typed: int, replaced: str) -> str:
             if character == waiting:
                 replaced = replaced.lstrip(" \t")[1:]
             closers += character if i >= typed else ""
-        elif character in _CLOSER_OF and not (string and character in _QUOTES):
+        elif character in _CLOSER_OF and not ((string or around) and character in _QUOTES):
             opened.append((_CLOSER_OF[character], i < typed))
             string = string or (len(opened) if character in _QUOTES else 0)
+        if character == around:
+            around = ""
     return closers
 
 

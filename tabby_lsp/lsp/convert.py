@@ -9,11 +9,10 @@ from urllib.parse import unquote, urlparse
 from lsprotocol import types as lsp
 
 from tabby_lsp.completion.context import surround
-from tabby_lsp.completion.filters import before_overtyped, overtyped, string_before
+from tabby_lsp.completion.filters import before_overtyped, overtyped
 from tabby_lsp.data import Alternative, CompletionContext
 from tabby_lsp.lsp.documents import Document, Place
 from tabby_lsp.lsp.suggestions import Suggestion
-from tabby_lsp.text import content_length
 
 _WORD_BEFORE = re.compile(r"\w*$")
 
@@ -87,11 +86,10 @@ def _inline_item(
 ) -> lsp.InlineCompletionItem | None:
     text, start, end = suggested.text, place, (place[0], place[1] + suggested.replace)
     if selected:
-        line = document.lines[place[0]]
-        after, quote = line[place[1] : content_length(line)], string_before(line[: place[1]], document.language_id)
-        if suggested.replace > overtyped(text, after, quote):  # typed into, and not to be had without what it replaces
+        context = context_at(document, place, [], selected)
+        if suggested.replace > overtyped(text, context):  # typed into, and not to be had without what it replaces
             return None
-        text, start, end = selected[0] + before_overtyped(text, after, quote), selected[1], place
+        text, start, end = selected[0] + before_overtyped(text, context), selected[1], place
     return lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
 
 
