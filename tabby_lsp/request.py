@@ -126,7 +126,7 @@ async def complete(
         related: Sequence[Related] = ()
         context = place.context
         if settings.completion.wants_context(info.uses_context) and not context.snippets:
-            related = _related(settings, place, tell)
+            related = _related(settings, place, tell if show_prompt else lambda text: None)
             context = dataclasses.replace(context, snippets=tuple(each.snippet for each in related))
         done = await engine.generate("", context, sampling, show_prompt=show_prompt, patient=True).result
     except EngineError as error:

@@ -11,13 +11,12 @@ from dataclasses import replace
 import pytest
 
 from tabby_lsp.completion.filters import (
-    before_overtyped,
     clean,
     close_brackets,
     end_string,
     keep_parsing,
-    overtyped,
 )
+from tabby_lsp.completion.overtype import before_overtyped, overtyped
 from tabby_lsp.data import CompletionContext
 
 

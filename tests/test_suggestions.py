@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tabby_lsp.completion.filters import overtyped
+from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Snippet, Timing
 from tabby_lsp.engine.client import EngineError, Generation
 from tabby_lsp.lsp import answers, convert

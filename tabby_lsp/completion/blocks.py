@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tabby_lsp.completion.brackets import unmatched
+from tabby_lsp.completion.brackets import PROSE, unmatched
 
 # The end of a line that begins a block in nearly every language, or that leaves an expression or a comment open.
 _BEGINNING = re.compile(
@@ -19,9 +19,7 @@ _BEGINNING = re.compile(
 _NEVER = "(?!)"
 MOST_CHARACTERS = 500  # of a line that are looked at, its end: patterns with many beginnings take the square of it
 # Where brackets are marks between words.
-_NO_BRACKETS = frozenset(
-    ("asciidoc", "html", "latex", "markdown", "plaintext", "quarto", "restructuredtext", "tex", "typst", "xml")
-)
+_NO_BRACKETS = PROSE | {"latex", "xml"}
 
 
 @dataclass(frozen=True, slots=True)

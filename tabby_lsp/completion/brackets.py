@@ -11,6 +11,8 @@ from functools import cache
 
 from tabby_lsp.languages import language as facts_of
 
+# Languages of sentences, where most quotes are apostrophes and brackets are marks between words.
+PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 # Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
 QUOTES_CHARACTERS = frozenset(

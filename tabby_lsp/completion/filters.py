@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
 from tabby_lsp.completion.brackets import (
-    CLOSER_OF,
+    PROSE,
     TRIPLES,
     ends_in_prose,
     first_surplus,
     left_to_close,
     open_brackets,
     open_quote,
-    string_around,
     strings_and_comments,
 )
+from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
@@ -40,9 +40,6 @@ MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is n
 _STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
 BODIES = {"python": " pass"}  # what a head needs to be a statement
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
-PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
-_QUOTES = "\"'`"
-_MARK = re.compile(r"\\[\\\"'`]|\"\"\"|'''|[][(){}>;,:\"'`]")  # what opens or closes, and quotes that do not
 
 
 def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
@@ -325,48 +322,3 @@ FILTERS: tuple[Filter, ...] = (
     keep_parsing,
     drop_trivial,
 )
-
-
-def overtyped(text: str, context: CompletionContext) -> int:
-    """Number of characters right of the cursor that the text takes the place of."""
-    return _typed_over(text, context)[0]
-
-
-def before_overtyped(text: str, context: CompletionContext) -> str:
-    """The text up to the first character that stands right of the cursor already."""
-    return text[: _typed_over(text, context)[1]]
-
-
-def _typed_over(text: str, context: CompletionContext) -> tuple[int, int]:
-    """How far the text reaches into the line suffix, and its first character that does.
-
-    The text is read as if it were typed in an editor that closes brackets and quotes: a closer that the text
-    did not open itself takes the place of the same closer right of the cursor.
-    """
-    reach, first = 0, len(text)
-    line_suffix = context.line_suffix
-    if not line_suffix.strip() or not is_closing(line_suffix):
-        return reach, first
-    in_prose = context.language in PROSE  # where most quotes are apostrophes
-    around = "" if in_prose else string_around(context.prefix, text, line_suffix, context.language)
-    backslashes = len(context.prefix) - len(context.prefix.rstrip("\\"))
-    begin = backslashes % 2 if around else 0  # what is escaped by the text before
-    opened: list[str] = []  # closers that the text itself has yet to write
-    for match in _MARK.finditer(text, begin):
-        mark = match[0]
-        right = line_suffix[reach:].lstrip(" \t")
-        if opened and mark == opened[-1]:
-            opened.pop()
-        elif around and mark != around and (around not in right or right.startswith(around)):
-            continue  # in a string of which nothing else stands right of the cursor
-        elif opened and opened[-1][0] in _QUOTES:
-            continue  # inside a string brackets mean nothing
-        elif right.startswith(mark):
-            reach, first = len(line_suffix) - len(right) + len(mark), min(first, match.start())
-        elif mark in CLOSER_OF:
-            opened.append(CLOSER_OF[mark])
-        elif mark[0] in _QUOTES and not around:
-            opened.append(mark)
-        if mark == around:
-            around = ""
-    return reach, first

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tabby_lsp.completion.confidence import before_doubt, by_line, of_first
-from tabby_lsp.completion.filters import clean, close_brackets, end_string, overtyped
+from tabby_lsp.completion.filters import clean, close_brackets, end_string
 from tabby_lsp.completion.layout import Layout, Vocabulary
+from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import Prompt, build
 from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
 from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Timing

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from tabby_lsp.completion.brackets import QUOTES_CHARACTERS
-from tabby_lsp.completion.filters import PROSE
+from tabby_lsp.completion.brackets import PROSE, QUOTES_CHARACTERS
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.languages import language as facts_of
 

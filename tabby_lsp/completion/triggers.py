@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tabby_lsp.completion.filters import PROSE
+from tabby_lsp.completion.brackets import PROSE
 from tabby_lsp.completion.prose import prose_at
 from tabby_lsp.config import CompletionSettings, is_on
 from tabby_lsp.data import CompletionContext

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tabby_lsp.completion.filters import FILTERS, clean, overtyped
+from tabby_lsp.completion.filters import FILTERS, clean
+from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.pipeline import ended
 from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampling, Snippet
 from tabby_lsp.engine.client import Engine

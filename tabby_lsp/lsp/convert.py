@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 from lsprotocol import types as lsp
 
 from tabby_lsp.completion.context import surround
-from tabby_lsp.completion.filters import before_overtyped, overtyped
+from tabby_lsp.completion.overtype import before_overtyped, overtyped
 from tabby_lsp.data import Alternative, CompletionContext
 from tabby_lsp.lsp.documents import Document, Place
 from tabby_lsp.lsp.suggestions import Suggestion

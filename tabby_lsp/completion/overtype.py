@@ -1,0 +1,58 @@
+"""What of the text right of the cursor a suggestion takes the place of, as if it were typed in an editor that closes
+brackets and quotes by itself."""
+
+from __future__ import annotations
+
+import re
+
+from tabby_lsp.completion.brackets import CLOSER_OF, PROSE, string_around
+from tabby_lsp.completion.prompt import is_closing
+from tabby_lsp.data import CompletionContext
+
+_QUOTES = "\"'`"
+_MARK = re.compile(r"\\[\\\"'`]|\"\"\"|'''|[][(){}>;,:\"'`]")  # what opens or closes, and quotes that do not
+
+
+def overtyped(text: str, context: CompletionContext) -> int:
+    """Number of characters right of the cursor that the text takes the place of."""
+    return _typed_over(text, context)[0]
+
+
+def before_overtyped(text: str, context: CompletionContext) -> str:
+    """The text up to the first character that stands right of the cursor already."""
+    return text[: _typed_over(text, context)[1]]
+
+
+def _typed_over(text: str, context: CompletionContext) -> tuple[int, int]:
+    """How far the text reaches into the line suffix, and its first character that does.
+
+    The text is read as if it were typed in an editor that closes brackets and quotes: a closer that the text
+    did not open itself takes the place of the same closer right of the cursor.
+    """
+    reach, first = 0, len(text)
+    line_suffix = context.line_suffix
+    if not line_suffix.strip() or not is_closing(line_suffix):
+        return reach, first
+    in_prose = context.language in PROSE
+    around = "" if in_prose else string_around(context.prefix, text, line_suffix, context.language)
+    backslashes = len(context.prefix) - len(context.prefix.rstrip("\\"))
+    begin = backslashes % 2 if around else 0  # what is escaped by the text before
+    opened: list[str] = []  # closers that the text itself has yet to write
+    for match in _MARK.finditer(text, begin):
+        mark = match[0]
+        right = line_suffix[reach:].lstrip(" \t")
+        if opened and mark == opened[-1]:
+            opened.pop()
+        elif around and mark != around and (around not in right or right.startswith(around)):
+            continue  # in a string of which nothing else stands right of the cursor
+        elif opened and opened[-1][0] in _QUOTES:
+            continue  # inside a string brackets mean nothing
+        elif right.startswith(mark):
+            reach, first = len(line_suffix) - len(right) + len(mark), min(first, match.start())
+        elif mark in CLOSER_OF:
+            opened.append(CLOSER_OF[mark])
+        elif mark[0] in _QUOTES and not around:
+            opened.append(mark)
+        if mark == around:
+            around = ""
+    return reach, first
