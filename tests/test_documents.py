@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tabby_lsp.completion.context import PREFIX_CHARACTERS, SUFFIX_CHARACTERS, surround
-from tabby_lsp.lsp.documents import Document, Documents, column_of_units, units_of_column
+from tabby_lsp.lsp.documents import Change, Document, Documents, column_of_units, units_of_column
 from tabby_lsp.text import content_length, split_lines
 
 AWKWARD = ["\n", "\r\n", "\r", "\f", "\v", "\x00", "\u2028", "\x85", "a", "é", "漢", "😀", "\ud83d", "\t", " ", "xyz"]
@@ -104,6 +104,25 @@ def test_a_deletion_within_a_line_is_known_until_the_next_change() -> None:
     doc.replace((0, 2), (1, 1), "")
     assert doc.text() == "abex"
     assert doc.deleted_on(0) is None, "two lines have become one"
+
+
+@pytest.mark.parametrize(
+    "old, new, change",
+    [
+        ("a\nb\nc\n", "a\nB\nc\n", Change((1, 0), (2, 0), "B\n")),
+        ("a\nb\n", "a\nnew\nb\n", Change((1, 0), (1, 0), "new\n")),
+        ("a\nb\nc", "a\nc", Change((1, 0), (2, 0), "")),
+        ("a\nb", "a\nb\n", Change((1, 0), (1, 1), "b\n")),
+        ("a", "a", Change((0, 0), (0, 0), "")),
+        ("", "a\n", Change((0, 0), (0, 0), "a\n")),
+        ("x\nx\n", "x\nx\nx\n", Change((2, 0), (2, 0), "x\n")),
+    ],
+)
+def test_of_a_whole_text_the_lines_that_are_others_are_the_change(old: str, new: str, change: Change) -> None:
+    doc, same = document(old), document(old)
+    assert doc.replace_all(new) == change
+    same.replace(change.start, change.end, change.text)
+    assert same.lines == doc.lines == split_lines(new)
 
 
 def test_a_change_of_a_document_that_is_not_open_is_dropped(caplog: pytest.LogCaptureFixture) -> None:

@@ -77,9 +77,14 @@ class Document:
         return line, units_of_column(self.lines[line], column, self.encoding)
 
     def replace_all(self, text: str) -> Change:
-        end = (len(self.lines) - 1, len(self.lines[-1]))
-        self.lines = split_lines(text)
-        self.last_change = Change((0, 0), end, text)
+        """Another text. The change is of the lines that are others now: an editor that always sends all knows more."""
+        old, new = self.lines, split_lines(text)
+        most = min(len(old), len(new))
+        first = next((i for i in range(most - 1) if old[i] != new[i]), most - 1)
+        same = next((i for i in range(most - first) if old[-1 - i] != new[-1 - i]), most - first)
+        self.lines = new
+        end = (len(old) - same, 0) if same else (len(old) - 1, len(old[-1]))
+        self.last_change = Change((first, 0), end, "".join(new[first : len(new) - same]))
         return self.last_change
 
     def replace(self, start: Place, end: Place, text: str) -> Change:
