@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,14 @@ from editor import Editor
 
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.entry import prepare
+from tabby_lsp.index.recent import Edit, Lately
 from tabby_lsp.index.related import ROOM, Related, related
 from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.index.search import Search
+from tabby_lsp.index.siblings import siblings
 from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Stamp
+from tabby_lsp.languages import language_of_path
 
 PRICE = '''def total_of(goods, rate=1.0):
     """The price of all goods."""
@@ -97,15 +101,240 @@ def test_what_looks_like_the_place_comes_last_in_rank(search: Search, folder: Pa
     assert any(each.snippet.path == "shop/other.py" and each.reason == "looks like it" for each in found)
 
 
-@pytest.mark.parametrize("room", [0, 60, 200, ROOM])
+@pytest.mark.parametrize("room", [0, 40, 60, 200, ROOM])
 def test_the_room_is_kept(search: Search, folder: Path, room: int) -> None:
     found = ask(search, folder, room=room)
     assert sum(len(each.snippet.text) + len(each.snippet.path) for each in found) <= room
-    assert bool(found) == (room > 100)
+    assert bool(found) == (room > 50)
 
 
 def test_without_an_index_there_is_nothing(tmp_path: Path, folder: Path) -> None:
     assert ask(Search(tmp_path / "none.sqlite"), folder) == []
+
+
+# --- what else there is: pieces by their reasons
+
+
+@contextmanager
+def indexed(folder: Path, texts: Mapping[str, str]) -> Iterator[Search]:
+    database = folder.parent / "other.sqlite"
+    with Store.open(database) as store:
+        store.put_all(
+            folder, [prepare(path, language_of_path(path), text, Stamp(1, 1)) for path, text in texts.items()]
+        )
+    search = Search(database)
+    yield search
+    search.close()
+
+
+def reasons(
+    folder: Path, texts: Mapping[str, str], place: str, lately: Lately | None = None, above: int = 999, below: int = 999
+) -> dict[str, str]:
+    """What is found where "|" stands in a file, by reasons, with so many lines above and below in sight."""
+    before, _, after = texts[place].partition("|")
+    lines, further = before.split("\n"), after.split("\n")
+    first = max(0, len(lines) - 1 - above)
+    suffix = "".join("\n" + line for line in further[1 : 1 + below])
+    context = CompletionContext("\n".join(lines[first:]), further[0], suffix, first, language=language_of_path(place))
+    with indexed(folder, {path: text.replace("|", "") for path, text in texts.items()}) as search:
+        return {each.reason: each.snippet.text for each in related(search, folder / place, context, lately=lately)}
+
+
+COMMAND = """from base import Command
+
+
+class Greet(Command):
+    polite = True
+
+    def name(self):
+        return "greet"
+
+    def wish(self, person):
+        return f"hello {person}"
+{filler}
+    def run(self, people):
+        for person in people:
+            self.|
+
+    def farewell(self):
+        return "bye"
+"""
+BASE = """class Command:
+    def __init__(self, settings):
+        self.settings = settings
+        self.counted = 0
+
+    def fail(self, reason):
+        self.settings.tell(reason)
+        self.counted += 1
+        raise SystemExit(1)
+
+    def name(self):
+        raise NotImplementedError
+
+    def run(self, people):
+        raise NotImplementedError
+"""
+
+
+def test_the_class_that_is_written_is_known_as_far_as_it_is_not_in_sight(folder: Path) -> None:
+    texts = {"greet.py": COMMAND.replace("{filler}", "\n    # much more\n" * 20), "base.py": BASE}
+    found = reasons(folder, texts, "greet.py", above=4, below=1)
+    assert found["the rest of Greet"].split("\n") == [
+        "class Greet(Command):",
+        "    polite = True",
+        "    def name(self):",
+        "    def wish(self, person):",
+        "    def farewell(self):",
+    ]
+    assert found["base class of Greet"].split("\n") == [
+        "class Command:",
+        "    def __init__(self, settings):",
+        "    def fail(self, reason):",
+        "    def name(self):",
+        "    def run(self, people):",
+    ]
+    assert "the rest of Greet" not in reasons(folder, texts, "greet.py")
+
+
+GO_TYPE = "package shop\n\ntype Cart struct {\n\tGoods []Good\n}\n"
+GO_METHOD = "package shop\n\nfunc (c *Cart) Add(good Good) {\n\tc.|\n}\n"
+JAVA_BASE = "abstract class Shelf {\n  int room;\n  void put(Good good) {\n  }\n}\n"
+JAVA = "class Box extends Shelf implements Comparable<Box> {\n  void fill() {\n    |\n  }\n}\n"
+
+
+@pytest.mark.parametrize(
+    "texts, place, reason, shown",
+    [
+        ({"cart.go": GO_TYPE, "add.go": GO_METHOD}, "add.go", "the class Cart", "Goods []Good"),
+        ({"Shelf.java": JAVA_BASE, "Box.java": JAVA}, "Box.java", "base class of Box", "void put(Good good)"),
+        (
+            {
+                "a.rb": "class Shelf\n  def put(good)\n  end\nend\n",
+                "b.rb": "class Box < Shelf\n  def fill\n  |\n  end\nend\n",
+            },
+            "b.rb",
+            "base class of Box",
+            "def put(good)",
+        ),
+        (
+            {
+                "a.h": "class Shelf {\n  void put(int good);\n};\n",
+                "b.cpp": "class Box : public Shelf {\n  void fill() {\n  |}\n};\n",
+            },
+            "b.cpp",
+            "base class of Box",
+            "void put(int good);",
+        ),
+        (
+            {"base.py": BASE, "new.py": "class New(Command):\n    def run(self):\n        pass\n\n    |"},
+            "new.py",
+            "base class of New",
+            "def fail(",
+        ),
+    ],
+)
+def test_classes_and_their_bases_are_found_in_other_languages_too(
+    folder: Path, texts: Mapping[str, str], place: str, reason: str, shown: str
+) -> None:
+    """What stands near is not what this is about: all names are far enough above."""
+    assert shown in reasons(folder, texts, place)[reason]
+
+
+@pytest.mark.parametrize(
+    "name, other, reason",
+    [
+        ("cart.py", "test_cart.py", "test of this file"),
+        ("test_cart.py", "cart.py", "tested by this file"),
+        ("cart_test.go", "cart.go", "tested by this file"),
+        ("Cart.tsx", "Cart.test.ts", "test of this file"),
+        ("cart.spec.ts", "cart.tsx", "tested by this file"),
+        ("CartTest.java", "Cart.java", "tested by this file"),
+        ("cart_spec.rb", "cart.rb", "tested by this file"),
+        ("cart.cpp", "cart.h", "header of this file"),
+        ("cart.h", "cart.c", "source of this header"),
+        ("cart.h", "cart_test.cc", "test of this file"),
+    ],
+)
+def test_siblings_go_by_their_names(name: str, other: str, reason: str) -> None:
+    assert siblings(name)[other] == reason
+
+
+def test_what_has_no_siblings() -> None:
+    assert siblings("README.md") == siblings("Makefile") == siblings(".env") == {}
+    assert "test_.py" not in siblings("test_.py") and ".py" not in siblings("test_.py")
+
+
+def test_of_a_test_one_sees_what_is_about_the_place(folder: Path) -> None:
+    about = "def test_refund_of_all():\n    assert cart.refund([1]) == 1"
+    tests = f"import cart\n\n\ndef test_empty():\n    pass\n\n\n{about}\n"
+    texts = {
+        "shop/cart.py": "def refund(goods):\n    |\n\n\ndef weigh(goods):\n    return 0\n",
+        "tests/shop/test_cart.py": tests,
+        "tests/farm/test_cart.py": "def test_horse_cart():\n    pass\n",
+    }
+    assert reasons(folder, texts, "shop/cart.py")["test of this file"] == about
+    texts["shop/cart.py"] = "def other():\n    |\n"
+    assert reasons(folder, texts, "shop/cart.py")["test of this file"] == "def test_empty():\ndef test_refund_of_all():"
+    texts["tests/shop/test_cart.py"] = "def test_it():\n    |\n"
+    assert "def other():" in reasons(folder, texts, "tests/shop/test_cart.py")["tested by this file"]
+
+
+LONG = "".join(f"def step_{number}(value):\n    return value + {number}\n\n\n" for number in range(40))
+
+
+def test_what_was_edited_elsewhere_comes_with_its_function_the_newest_nearest(folder: Path) -> None:
+    texts = {"a.py": LONG, "b.py": LONG.replace("step", "stride"), "here.py": "x = 1\n|\n"}
+    lately = Lately(
+        (
+            Edit(folder / "here.py", 0, 0, 1.0),  # in sight
+            Edit(folder / "a.py", 81, 81, 70.0),
+            Edit(folder.parent / "outside.py", 1, 1, 80.0),
+            Edit(folder / "b.py", 4, 5, 700.0),
+            Edit(folder / "b.py", 5, 5, 800.0),  # the same function
+            Edit(folder / "b.py", 700, 700, 900.0),  # by now the file is shorter
+            Edit(folder / "a.py", 22, 27, 7500.0),
+        )
+    )
+    found = reasons(folder, texts, "here.py", lately)
+    assert found["edited a minute ago"] == "def step_20(value):\n    return value + 20"
+    assert found["edited 11 minutes ago"] == "def stride_1(value):\n    return value + 1"
+    assert found["edited 2 hours ago"] == LONG[LONG.index("def step_5") : LONG.index("\n\n\ndef step_8")]
+    assert [each for each in found if each.startswith("edited")] == [
+        "edited 2 hours ago",
+        "edited 11 minutes ago",
+        "edited a minute ago",
+    ]
+
+
+def test_what_was_edited_far_away_in_the_same_file_is_shown_once_it_is_out_of_sight(folder: Path) -> None:
+    texts = {"here.py": LONG + "|\n"}
+    lately = Lately((Edit(folder / "here.py", 5, 5, 30.0),))
+    assert "edited just now" not in reasons(folder, texts, "here.py", lately)
+    assert (
+        reasons(folder, texts, "here.py", lately, above=64)["edited just now"]
+        == "def step_1(value):\n    return value + 1"
+    )
+
+
+def test_of_what_was_looked_at_one_sees_the_heads(folder: Path) -> None:
+    texts = {"base.py": BASE, "here.py": "x = 1\n|\n"}
+    lately = Lately(files=(folder / "here.py", folder / "gone.py", folder / "base.py"))
+    assert reasons(folder, texts, "here.py", lately)["looked at lately"].startswith("class Command:\n    def __init__(")
+
+
+def test_nothing_is_shown_twice(folder: Path) -> None:
+    """A class that is defined, inherited, edited and looked at, in a copy too, and that stands in sight besides."""
+    texts = {
+        "base.py": BASE,
+        "copy.py": BASE,
+        "here.py": "from base import Command\n\n\nclass Shout(Command):\n    def loud(self):\n        |\n",
+    }
+    lately = Lately((Edit(folder / "base.py", 6, 6, 1.0),), (folder / "base.py", folder / "copy.py"))
+    shown = "\n".join(reasons(folder, texts, "here.py", lately).values()).split("\n")
+    assert shown.count("    def fail(self, reason):") == 1
+    texts["here.py"] = BASE + "\n" + texts["here.py"]
+    assert "def fail(self, reason):" not in "\n".join(reasons(folder, texts, "here.py", lately).values())
 
 
 # --- for requests
@@ -150,6 +379,24 @@ async def test_a_damaged_index_costs_nothing_but_itself(tmp_path: Path, folder: 
     retrieval.close()
 
 
+def related_in(editor: Editor, uri: str, text: str, wanted: set[str]) -> set[str]:
+    """What a suggestion at the end of a file is made with, as soon as that holds what is wanted.
+
+    At every try there is another text, for which there is no answer yet.
+    """
+    editor.open(text, uri=uri)
+    line, column = text.count("\n"), len(text.rpartition("\n")[2])
+    found: set[str] = set()
+    for version in range(2, 400):
+        editor.change(version, (line, column), f"\n# {version}\nx", (line + 2 * (version > 2), 99), uri)
+        editor.inline((line + 2, 1), uri, kind=INVOKED)
+        found = set(editor.request("tabby/status", {}).get("lastCompletion", {}).get("related", []))
+        if wanted <= found:
+            break
+        time.sleep(0.1)
+    return found
+
+
 @pytest.mark.parametrize("disabled", [False, True])
 def test_a_suggestion_is_made_with_what_other_files_say(tmp_path: Path, disabled: bool) -> None:
     """In the real server: definitions that stand in other files of the workspace, one of them unsaved; but not in those
@@ -159,23 +406,32 @@ def test_a_suggestion_is_made_with_what_other_files_say(tmp_path: Path, disabled
     head, tail = PRICE.split("\n\n\n")
     (work / "keys/basket.py").write_text(tail, encoding="utf-8")
     (work / "price.py").write_text("old = 1\n", encoding="utf-8")
-    cart, line, column = (work / "cart.py").as_uri(), CART.count("\n"), len(CART.rpartition("\n")[2])
     settings = ["completion.context=on", *(["completion.disable=['keys/']"] if disabled else [])]
     wanted = {"price.py (defines total_of)", *([] if disabled else ["keys/basket.py (defines Basket)"])}
     arguments = [each for setting in settings for each in ("--set", setting)]
     with Editor(*arguments, env={"TABBY_ROOT": str(tmp_path / "root")}) as editor:
         editor.start(workspaceFolders=[{"uri": work.as_uri(), "name": "shop"}])
         editor.open(head + "\n", uri=(work / "price.py").as_uri())
-        editor.open(CART, uri=cart)
-        found: list[str] = []
-        typed = ""
-        for version in range(2, 400):
-            before, typed = typed, f"g{version}"  # another text each time: for a known one no file is looked into
-            editor.change(version, (line, column), typed, (line, column + len(before)), cart)
-            editor.inline((line, column + len(typed)), cart)
-            found = editor.request("tabby/status", {}).get("lastCompletion", {}).get("related", [])
-            if wanted <= set(found):
-                break
-            time.sleep(0.1)
-        assert wanted <= set(found)
+        found = related_in(editor, (work / "cart.py").as_uri(), CART, wanted)
+        assert wanted <= found
         assert not disabled or not any("keys/" in each for each in found)
+
+
+def test_a_suggestion_is_made_with_what_was_just_edited_but_never_with_secrets(tmp_path: Path) -> None:
+    """In the real server: a function is edited in one file, secrets in others, then one writes in another one."""
+    work = tmp_path / "work"
+    (work / "tests").mkdir(parents=True)
+    (work / "tests" / "test_till.py").write_text("def test_opening():\n    assert True\n", encoding="utf-8")
+    secrets = {".env": "PASSWORD=abc\n", "../outside.py": "token = 1\n", "key.py": "-----BEGIN RSA PRIVATE KEY-----\n"}
+    wanted = {"price.py (edited just now)", "tests/test_till.py (test of this file)"}
+    with Editor("--set", "completion.context=on", env={"TABBY_ROOT": str(tmp_path / "root")}) as editor:
+        editor.start(workspaceFolders=[{"uri": work.as_uri(), "name": "shop"}])
+        price = (work / "price.py").as_uri()
+        editor.open(PRICE, uri=price)
+        editor.change(2, (2, 4), "assert goods\n    ", uri=price)
+        for name, text in secrets.items():
+            editor.open(text, uri=f"{work.as_uri()}/{name}")
+            editor.change(2, (1, 0), "more = 2\n", uri=f"{work.as_uri()}/{name}")
+        found = related_in(editor, (work / "till.py").as_uri(), "drawer = None\n", wanted)
+        assert wanted <= found
+        assert {each.partition(" ")[0] for each in found} == {"price.py", "tests/test_till.py"}

@@ -1,18 +1,24 @@
-"""What of other files helps to go on at a place: definitions of the names near it, and pieces that look like it.
+"""What else helps to go on at a place: definitions of the names near it, the class that is being written, tests, what
+was edited or looked at lately, and pieces that look like it.
 
 Knows neither tokens nor prompts: the room is in characters, the best comes last, nearest to what is completed. Each
-piece says why it is there.
+piece says why it is there. All of it comes from the index, which has what is unsaved and nothing that must not be
+shown. Of the file itself there is only what the text around the place does not show.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from tabby_lsp.data import CompletionContext, Snippet
+from tabby_lsp.index.pieces import File, Part, Piece, Span, heads, inner_scope, members, of_hit
+from tabby_lsp.index.recent import Lately
 from tabby_lsp.index.search import Hit, Search
+from tabby_lsp.index.siblings import siblings
+from tabby_lsp.index.symbols import Symbol
 
 ROOM = 2_400  # characters: some 700 tokens, which is what half of a middling prompt has room for
 LINES_ABOVE, LINES_BELOW = 12, 4  # whose names are looked up
@@ -21,9 +27,15 @@ IMPORTED = 2.0  # times the weight of a name that the file imports
 MOST_NAMES, MOST_OF_A_NAME = 10, 3
 SHORTEST_NAME = 3
 WHOLE_LINES = 12  # of a definition; of a longer one the head, and of a class the heads of what is in it
-ALIKE_PIECES, ALIKE_LINES, ALIKE_WEIGHT = 3, 16, 0.3
+ALIKE_PIECES, ALIKE_LINES = 3, 16
+LEAST_HEADS, VIEWED_HEADS = 3, 10  # fewer say too little; of a file that was only looked at there are no more
+MOST_BASES, MOST_EDITS, MOST_VIEWED = 3, 4, 2
+EDIT_ABOVE, EDIT_BELOW, EDIT_LINES = 2, 2, 20  # around an edit; of a function that is shown as a whole
+# What a piece is worth beside the definition of a name on the cursor's line, which is 1, or 2 if it is imported.
+CLASS_WEIGHT, BASE_WEIGHT, EDIT_WEIGHT, SIBLING_WEIGHT, ALIKE_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.6, 0.5, 0.3, 0.1
 
 _NAME = re.compile(r"[^\W\d]\w*")
+_NO_NAMES = re.compile(r"\"[^\"]*\"|'[^']*'|<[^<>]*>|//.*|#.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +45,67 @@ class Related:
     score: float
 
 
-def related(search: Search, file: Path, context: CompletionContext, room: int = ROOM) -> list[Related]:
-    """Pieces of other files than this one, the best last, of so many characters together."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is known of the place that is completed."""
+
+    file: Path
+    inside: File | None  # as the index has it
+    context: CompletionContext
+    line: int
+    shown: Span  # lines of the file that the context has
+    symbols: Sequence[Symbol]  # of the file, as it was a moment ago
+    weights: Mapping[str, float]  # of the names near it
+
+
+def related(
+    search: Search, file: Path, context: CompletionContext, room: int = ROOM, lately: Lately | None = None
+) -> list[Related]:
+    """Pieces of other files and of far parts of this one, the best last, of so many characters together."""
+    lately = lately or Lately()
+    line = context.first_line + context.prefix.count("\n")
+    shown = (context.first_line, line + context.suffix.count("\n"))
     weights = _near_names(context)
-    found = [*_definitions(search, file, weights), *_alike(search, file, context)]
-    taken: list[tuple[Hit, Related]] = []
-    for hit, piece in sorted(found, key=lambda each: -each[1].score):
-        size = len(piece.snippet.text) + len(piece.snippet.path)
-        if size <= room and not any(_overlap(hit, other) for other, _ in taken):
-            room -= size
-            taken.append((hit, piece))
-    return [piece for _, piece in reversed(taken)]
+    place = _Place(file, search.place(file), context, line, shown, search.in_file(file), weights)
+    found = [
+        *_definitions(search, place),
+        *_class(search, place),
+        *_siblings(search, place),
+        *_edited(search, place, lately),
+        *_viewed(search, place, lately),
+        *_alike(search, place),
+    ]
+    return _fitted(found, place, room)
+
+
+def _fitted(found: Iterable[Piece], place: _Place, room: int) -> list[Related]:
+    """The best that go into the room, each line once."""
+    taken: dict[File, list[Span]] = {place.inside: [place.shown]} if place.inside else {}
+    texts: list[Related] = []
+    for piece in sorted(found, key=lambda each: -each.score):
+        lines = taken.setdefault(piece.file, [])
+        parts = [part for part in piece.parts if not any(_overlap(part.lines, other) for other in lines)]
+        least = min(len(parts), LEAST_HEADS)
+        while parts and len(piece.file[1]) + len(_text(piece, parts)) > room:
+            parts.pop()
+        if len(parts) < max(1, least):
+            continue
+        text = _text(piece, parts)
+        lines += [part.lines for part in parts]
+        copies = (place.context.prefix, place.context.suffix, *(each.snippet.text for each in texts))
+        if not any(all(part.text in other for part in parts) for other in copies):
+            room -= len(piece.file[1]) + len(text)
+            texts.append(Related(Snippet(piece.file[1], text), piece.reason, piece.score))
+    return texts[::-1]
+
+
+def _text(piece: Piece, parts: Iterable[Part]) -> str:
+    text = "\n".join([*([piece.above] if piece.above else []), *(part.text for part in parts)])
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[0] <= other[1] and other[0] <= one[1]
 
 
 def _near_names(context: CompletionContext) -> dict[str, float]:
@@ -58,44 +120,164 @@ def _near_names(context: CompletionContext) -> dict[str, float]:
     return weights
 
 
-def _definitions(search: Search, file: Path, weights: Mapping[str, float]) -> Iterable[tuple[Hit, Related]]:
-    own = {symbol.name for symbol in search.in_file(file)}
-    imported = {name for each in search.imports_in(file) for name in (*each.names, each.alias) if name}
+def _path(hit: Hit) -> Path:
+    return Path(hit.root, hit.path)
+
+
+def _definitions(search: Search, place: _Place) -> Iterator[Piece]:
+    own = {symbol.name for symbol in place.symbols}
+    imported = {name for each in search.imports_in(place.file) for name in (*each.names, each.alias) if name}
     scores = {
-        name: weight * (IMPORTED if name in imported else 1.0) for name, weight in weights.items() if name not in own
+        name: weight * (IMPORTED if name in imported else 1.0)
+        for name, weight in place.weights.items()
+        if name not in own
     }
     looked_up = 0
     for name in sorted(scores, key=lambda each: -scores[each]):
-        hits = [hit for hit in search.definitions(name, MOST_OF_A_NAME + 1) if Path(hit.root, hit.path) != file]
+        hits = [hit for hit in search.definitions(name, MOST_OF_A_NAME + 1) if _path(hit) != place.file]
         if not hits:
             continue
         looked_up += 1
         share = 1 / len(hits) if len(hits) > 1 else 1.0  # a name that many things have says little
         for hit in hits[:MOST_OF_A_NAME]:
-            text = _abridged(search, hit)
-            yield hit, Related(Snippet(hit.path, text), f"defines {name}", scores[name] * share * hit.score)
+            yield from _forms(search, hit, f"defines {name}", scores[name] * share * hit.score)
         if looked_up == MOST_NAMES:
             return
 
 
-def _abridged(search: Search, hit: Hit) -> str:
-    lines = hit.text.split("\n")
-    if len(lines) <= WHOLE_LINES:
-        return hit.text
+def _forms(search: Search, hit: Hit, reason: str, score: float) -> Iterator[Piece]:
+    """A definition as it is, if it is short; the heads of what is in it; its own. What goes into the room counts."""
+    if hit.last - hit.first < WHOLE_LINES:
+        yield of_hit(hit, hit.text, reason, score)
     if hit.kind == "class":
-        inside = (each for each in search.in_file(Path(hit.root, hit.path)) if hit.first < each.first <= hit.last)
-        heads = [f"    {each.signature}" for each in inside if each.kind in ("method", "function")]
-        return "\n".join([hit.signature, *heads])
-    return "\n".join([hit.signature, *([f"    {line.strip()}" for line in hit.doc.split("\n")] if hit.doc else [])])
+        symbols = search.in_file(_path(hit))
+        whole = next((each for each in symbols if (each.name, each.first) == (hit.name, hit.first)), None)
+        if whole is not None:
+            yield Piece((hit.root, hit.path), members(symbols, inner_scope(whole)), reason, score, above=hit.signature)
+    doc = [f"    {line.strip()}" for line in hit.doc.split("\n")] if hit.doc else []
+    yield of_hit(hit, "\n".join([hit.signature, *doc]), reason, score)
 
 
-def _alike(search: Search, file: Path, context: CompletionContext) -> Iterable[tuple[Hit, Related]]:
-    near = "\n".join(context.prefix.split("\n")[-LINES_ABOVE - 1 :])
-    hits = search.find(near, ALIKE_PIECES, excluding=file)
+# --- the class that is being written
+
+
+def _class(search: Search, place: _Place) -> Iterator[Piece]:
+    """What the class around the cursor has besides, where that is not in sight, and what it inherits."""
+    around = _around(place)
+    if around is None:
+        return
+    scope = around.scope if around.kind == "method" else inner_scope(around)
+    name = scope.rpartition(".")[2]
+    own = next((each for each in place.symbols if each.kind == "class" and inner_scope(each) == scope), None)
+    signature = own.signature if own else ""
+    if own is None:  # Go and C++ have methods elsewhere than their types
+        for hit in _classes(search, name)[:1]:
+            signature = hit.signature
+            yield from _forms(search, hit, f"the class {name}", CLASS_WEIGHT)
+    if place.inside:
+        parts = members(place.symbols, scope)
+        yield Piece(place.inside, parts, f"the rest of {name}", CLASS_WEIGHT, above=signature)
+    _, _, inherits = _NO_NAMES.sub("", signature).partition(name)
+    bases = 0
+    for base in dict.fromkeys(_NAME.findall(inherits)):
+        hits = _classes(search, base)[:1] if base != name else []
+        for hit in hits:
+            yield from _forms(search, hit, f"base class of {name}", BASE_WEIGHT / (1 + bases))
+        bases += len(hits)
+        if bases == MOST_BASES:
+            return
+
+
+def _around(place: _Place) -> Symbol | None:
+    """The innermost method or class around the cursor. Where what is written is not yet in the index, the one before
+    it, if the line is indented."""
+    above = [each for each in place.symbols if each.first <= place.line]
+    inner = [each for each in above if each.kind in ("class", "method")]
+    around = [each for each in inner if place.line <= each.last]
+    if around:
+        return around[-1]
+    line = place.context.prefix.rpartition("\n")[2]
+    return inner[-1] if inner and inner[-1].last >= above[-1].last and line[:1].isspace() else None
+
+
+def _classes(search: Search, name: str) -> list[Hit]:
+    return [hit for hit in search.definitions(name, MOST_OF_A_NAME) if hit.kind == "class"]
+
+
+# --- other files: by their names, and by what was done lately
+
+
+def _siblings(search: Search, place: _Place) -> Iterator[Piece]:
+    """Of each the definition that has a name near the cursor in its own, or else all heads."""
+    said = {name.lower(): why for name, why in siblings(place.file.name).items()}
+    hits = [hit for hit in search.files_called(tuple(said)) if _path(hit) != place.file] if said else []
+    nearest: dict[str, Hit] = {}
+    for hit in sorted(hits, key=lambda each: (-_folders_shared(_path(each), place.file), each.path)):
+        nearest.setdefault(said[PurePosixPath(hit.path).name.lower()], hit)
+    for why, hit in nearest.items():
+        symbols = search.in_file(_path(hit))
+        called = [each for each in symbols if each.kind in ("function", "method")]
+        best = max(called, key=lambda each: _nearness(each.name, place), default=None)
+        near = best is not None and _nearness(best.name, place) > 0 and best.last - best.first < WHOLE_LINES
+        lines = search.lines(_path(hit), best.first, best.last) if best is not None and near else None
+        if lines is not None:
+            yield of_hit(lines, lines.text, why, SIBLING_WEIGHT)
+        else:
+            yield Piece((hit.root, hit.path), heads(symbols), why, SIBLING_WEIGHT)
+
+
+def _folders_shared(one: Path, other: Path) -> int:
+    return len({*one.parts} & {*other.parts})
+
+
+def _nearness(name: str, place: _Place) -> float:
+    """How near the cursor something of this file is that has a name in its own, as a test has that of what it tests."""
+    near = [(each.name, place.weights[each.name]) for each in place.symbols if each.name in place.weights]
+    return max((weight for each, weight in near if _holds(name, each) or _holds(each, name)), default=0.0)
+
+
+def _holds(whole: str, part: str) -> bool:
+    return part.replace("_", "").lower() in whole.replace("_", "").lower()
+
+
+def _edited(search: Search, place: _Place, lately: Lately) -> Iterator[Piece]:
+    """What was edited elsewhere, as it is now: a short function as a whole, or else some lines."""
+    rank = 0
+    for edit in lately.edits:
+        if rank == MOST_EDITS:
+            return
+        if edit.file == place.file and _overlap((edit.first, edit.last), place.shown):
+            continue
+        first, last = edit.first - EDIT_ABOVE, edit.last + EDIT_BELOW
+        for symbol in search.in_file(edit.file):
+            if symbol.first <= edit.first and edit.last <= symbol.last < symbol.first + EDIT_LINES:
+                first, last = symbol.first, symbol.last
+                break
+        hit = search.lines(edit.file, first, last)
+        if hit is not None:
+            yield of_hit(hit, hit.text, f"edited {_ago(edit.seconds)}", EDIT_WEIGHT / (1 + rank))
+            rank += 1
+
+
+def _ago(seconds: float) -> str:
+    minutes, hours = int(seconds / 60), int(seconds / 3600)
+    if minutes < 1:
+        return "just now"
+    if hours < 1:
+        return "a minute ago" if minutes == 1 else f"{minutes} minutes ago"
+    return "an hour ago" if hours == 1 else f"{hours} hours ago"
+
+
+def _viewed(search: Search, place: _Place, lately: Lately) -> Iterator[Piece]:
+    others = [(file, inside) for file in lately.files if file != place.file and (inside := search.place(file))]
+    for rank, (file, inside) in enumerate(others[:MOST_VIEWED]):
+        yield Piece(inside, heads(search.in_file(file))[:VIEWED_HEADS], "looked at lately", VIEWED_WEIGHT / (1 + rank))
+
+
+def _alike(search: Search, place: _Place) -> Iterator[Piece]:
+    near = "\n".join(place.context.prefix.split("\n")[-LINES_ABOVE - 1 :])
+    hits = search.find(near, ALIKE_PIECES, excluding=place.file)
     for rank, hit in enumerate(hits):
-        text = "\n".join(hit.text.split("\n")[:ALIKE_LINES])
-        yield hit, Related(Snippet(hit.path, text), "looks like it", ALIKE_WEIGHT / (1 + rank))
-
-
-def _overlap(one: Hit, other: Hit) -> bool:
-    return (one.root, one.path) == (other.root, other.path) and one.first <= other.last and other.first <= one.last
+        lines = hit.text.split("\n")[:ALIKE_LINES]
+        shown = replace(hit, last=min(hit.last, hit.first + ALIKE_LINES - 1))
+        yield of_hit(shown, "\n".join(lines), "looks like it", ALIKE_WEIGHT / (1 + rank))

@@ -96,6 +96,33 @@ class Search:
             rows = list(dict.fromkeys([*rows, *self._rows(holds, (pattern, limit))]))[:limit]
         return [_without_text(*row) for row in rows]
 
+    def files_called(self, names: Sequence[str], limit: int = 20) -> list[Hit]:
+        """Files that have one of these names, in any case; without texts."""
+        query = (
+            f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root"
+            f" WHERE files.name COLLATE NOCASE IN ({', '.join('?' * len(names))}) LIMIT ?"
+        )
+        return [_without_text(*row) for row in self._rows(query, (*map(storable, names), limit))]
+
+    def place(self, path: Path) -> tuple[str, str] | None:
+        """The root and the path there, as hits have them; None if the file is not in the index."""
+        query = f"SELECT {_FILE} FROM files JOIN roots ON roots.id = root WHERE files.id = ?"
+        for root, inside, _ in self._rows(query, (self._file(path),)):
+            return root, inside
+        return None
+
+    def lines(self, path: Path, first: int, last: int) -> Hit | None:
+        """Lines of a file without blank ones at their ends; None if all are blank or the file is not in the index."""
+        file = self._file(path)
+        query = f"SELECT {_FILE} FROM files JOIN roots ON roots.id = root WHERE files.id = ?"
+        for root, inside, language in self._rows(query, (file,)):
+            lines = dict(enumerate(self._lines(file, max(0, first), last), max(0, first)))
+            filled = [number for number, line in lines.items() if line.strip()]
+            if filled:
+                text = "".join(lines[number] for number in range(filled[0], filled[-1] + 1))
+                return Hit(root, inside, language, filled[0], filled[-1], text.rstrip("\r\n"), 1.0)
+        return None
+
     def in_file(self, path: Path) -> list[Symbol]:
         """What a file defines, in its order."""
         query = "SELECT name, kind, scope, first, last, signature, doc FROM symbols WHERE file = ? ORDER BY rowid"
@@ -158,12 +185,15 @@ class Search:
     def _definition(self, row: Sequence[Any], score: float) -> Hit:
         file, root, path, language, first, last, name, kind, signature, doc = row[:10]
         end = min(last, first + MOST_LINES - 1)
+        text = "".join(self._lines(file, first, end)).rstrip("\r\n")
+        return Hit(root, path, language, first, end, text, score, name, kind, signature, doc)
+
+    def _lines(self, file: int, first: int, last: int) -> list[str]:
         lines: dict[int, str] = {}
         query = "SELECT first, last, text FROM chunks WHERE file = ? AND last >= ? AND first <= ?"
-        for start, stop, text in self._rows(query, (file, first, end)):
+        for start, stop, text in self._rows(query, (file, first, last)):
             lines.update(zip(range(start, stop + 1), split_lines(_text(text)), strict=False))
-        shown = "".join(lines.get(line, "\n") for line in range(first, end + 1))  # between chunks lines are blank
-        return Hit(root, path, language, first, end, shown.rstrip("\r\n"), score, name, kind, signature, doc)
+        return [lines.get(line, "\n") for line in range(first, last + 1)]  # between chunks lines are blank
 
     def _chunk(self, row: Sequence[Any], score: float) -> Hit:
         file, root, path, language, first, last, text = row

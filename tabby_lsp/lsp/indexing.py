@@ -6,6 +6,7 @@ Does not know how anything is indexed, nor what the index is good for.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from tabby_lsp.config import IndexSettings
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
+from tabby_lsp.index.recent import Recent
 from tabby_lsp.index.retrieval import Retrieval
-from tabby_lsp.lsp.documents import Document
+from tabby_lsp.lsp.documents import Change, Document
 from tabby_lsp.machine import path_of_url
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Indexing:
         self._on_change = on_change
         self._indexer: Indexer | None = None
         self._retrieval: Retrieval | None = None
+        self._recent = Recent()
         self._note = ""
         self._told = self.status()
         self._replacing = asyncio.Lock()
@@ -68,12 +71,20 @@ class Indexing:
                 self._indexer = indexer
                 indexer.start()
                 for document in documents:
-                    self.changed(document.uri, document)
+                    self._pass_on(document.uri, document)
             self._tell()
             return wanted is not None
 
-    def changed(self, uri: str, document: Document | None) -> None:
-        """A document was opened or changed; None if it was closed."""
+    def changed(self, uri: str, document: Document | None, change: Change | None = None) -> None:
+        """A document was opened, or changed by that; None if it was closed."""
+        path = path_of_url(uri)
+        if path is not None and change is not None:
+            self._recent.edited(path, change.start[0], change.end[0], change.text, time.monotonic())
+        elif path is not None and document is not None:
+            self._recent.looked_at(path)
+        self._pass_on(uri, document)
+
+    def _pass_on(self, uri: str, document: Document | None) -> None:
         path = path_of_url(uri) if self._indexer else None
         if path is None or self._indexer is None:
             return
@@ -87,9 +98,12 @@ class Indexing:
             self._indexer.changed([path for uri in uris if (path := path_of_url(uri))])
 
     async def around(self, uri: str, context: CompletionContext) -> tuple[Related, ...]:
-        """Pieces of other files that may help to complete a place."""
+        """Pieces of other files, and of far parts of this one, that may help to complete a place."""
         path = path_of_url(uri)
-        return await self._retrieval.around(path, context) if path and self._retrieval else ()
+        if path is None or self._retrieval is None:
+            return ()
+        self._recent.looked_at(path)
+        return await self._retrieval.around(path, context, self._recent.lately(time.monotonic()))
 
     def rescan(self) -> bool:
         """Looks at everything again. False if there is no indexer that could."""

@@ -309,7 +309,7 @@ class TabbyServer(LanguageServer):
         return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed + self._anew)
 
     def _document_changed(self, uri: str, change: Change | None) -> None:
-        self.index.changed(uri, self.protocol.documents.get(uri))
+        self.index.changed(uri, self.protocol.documents.get(uri), change)
         if self.suggestions is None:
             return
         if change is None:
