@@ -274,10 +274,26 @@ def test_of_a_test_one_sees_what_is_about_the_place(folder: Path) -> None:
         "tests/farm/test_cart.py": "def test_horse_cart():\n    pass\n",
     }
     assert reasons(folder, texts, "shop/cart.py")["test of this file"] == about
-    texts["shop/cart.py"] = "def other():\n    |\n"
+    texts["shop/cart.py"] = "price = 1\n|"
     assert reasons(folder, texts, "shop/cart.py")["test of this file"] == "def test_empty():\ndef test_refund_of_all():"
-    texts["tests/shop/test_cart.py"] = "def test_it():\n    |\n"
-    assert "def other():" in reasons(folder, texts, "tests/shop/test_cart.py")["tested by this file"]
+    texts["shop/cart.py"], texts["tests/shop/test_cart.py"] = "def other():\n    pass\n", "price = 1\n|"
+    assert reasons(folder, texts, "tests/shop/test_cart.py")["tested by this file"] == "def other():"
+
+
+def test_what_is_imported_is_known_before_it_is_used(folder: Path) -> None:
+    texts = {"a.py": "from price import total_of\n" + "# far away\n" * 20 + "|", "price.py": PRICE}
+    assert reasons(folder, texts, "a.py")["defines total_of"].startswith("def total_of(goods, rate=1.0):")
+
+
+def test_what_a_name_hardly_means_comes_after_what_it_may(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabby_lsp.index.related.ALIKE_PIECES", 0)
+    texts = {
+        "here.py": "x = amount|",
+        "a.rb": "def amount\n  1\nend\n",
+        "b.py": "amount = 2\n",
+        "c.py": "def amount():\n    return 3\n",
+    }
+    assert reasons(folder, texts, "here.py")["defines amount"] == texts["c.py"].strip()
 
 
 LONG = "".join(f"def step_{number}(value):\n    return value + {number}\n\n\n" for number in range(40))

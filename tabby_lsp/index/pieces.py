@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ File = tuple[str, str]  # root and path there
 _HOLDING = ("class", "module", "type")  # whose members are shown below them
 _CALLED = ("function", "method")
 _FIELDS = ("constant", "variable")
-MOST_HEADS = 24
+MOST_MEMBERS = 24
 MOST_HEAD_LINES = 4  # what has a longer one is known by its first lines
+
+_COMMENT = re.compile(r"\s*(#|//|/\*|\*|--)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,13 @@ def of_hit(hit: Hit, text: str, reason: str, score: float) -> Piece:
     return Piece((hit.root, hit.path), (Part((hit.first, hit.last), text),), reason, score)
 
 
-def heads(symbols: Sequence[Symbol]) -> tuple[Part, ...]:
-    """The heads of what can be called from elsewhere, in the order of the file, members below what has them."""
+def heads(symbols: Sequence[Symbol], most: int) -> tuple[Part, ...]:
+    """The first heads of what can be called from elsewhere, in the order of the file, members below what has them."""
     found: list[Part] = []
     around: list[Symbol] = []
     for each in symbols:
+        if len(found) == most:
+            break
         while around and around[-1].last < each.first:
             around.pop()
         if each.kind in (*_HOLDING, *_CALLED):
@@ -52,13 +57,13 @@ def heads(symbols: Sequence[Symbol]) -> tuple[Part, ...]:
                 last = each.first if each.kind in _HOLDING else each.last
                 found.append(Part((each.first, last), "    " * len(around) + _head(each)))
             around.append(each)
-    return tuple(found[:MOST_HEADS])
+    return tuple(found)
 
 
 def members(symbols: Sequence[Symbol], scope: str) -> tuple[Part, ...]:
     """The heads of what a class has, its fields too. `scope` is that of what is in it."""
     inside = [each for each in symbols if each.scope == scope and each.kind in (*_HOLDING, *_CALLED, *_FIELDS)]
-    return tuple(Part((each.first, each.last), "    " + _head(each)) for each in inside[:MOST_HEADS])
+    return tuple(Part((each.first, each.last), "    " + _head(each)) for each in inside[:MOST_MEMBERS])
 
 
 def inner_scope(symbol: Symbol) -> str:
@@ -67,4 +72,6 @@ def inner_scope(symbol: Symbol) -> str:
 
 
 def _head(symbol: Symbol) -> str:
-    return "\n".join(symbol.signature.split("\n")[:MOST_HEAD_LINES])
+    """Without comments that stand between it and the body."""
+    lines = symbol.signature.split("\n")[:MOST_HEAD_LINES]
+    return "\n".join([lines[0], *(line for line in lines[1:] if not _COMMENT.match(line))])

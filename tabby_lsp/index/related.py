@@ -9,8 +9,10 @@ shown. Of the file itself there is only what the text around the place does not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from tabby_lsp.data import CompletionContext, Snippet
@@ -24,15 +26,24 @@ ROOM = 2_400  # characters: some 700 tokens, which is what half of a middling pr
 LINES_ABOVE, LINES_BELOW = 12, 4  # whose names are looked up
 FADING = 0.85  # of a name's weight with every line that it is farther away
 IMPORTED = 2.0  # times the weight of a name that the file imports
-MOST_NAMES, MOST_OF_A_NAME = 10, 3
+FAR = 0.05  # the weight of a name that the file imports and that does not stand near
+MOST_NAMES, MOST_OF_A_NAME = 16, 3
 SHORTEST_NAME = 3
 WHOLE_LINES = 12  # of a definition; of a longer one the head, and of a class the heads of what is in it
-ALIKE_PIECES, ALIKE_LINES = 3, 16
-LEAST_HEADS, VIEWED_HEADS = 3, 10  # fewer say too little; of a file that was only looked at there are no more
-MOST_BASES, MOST_EDITS, MOST_VIEWED = 3, 4, 2
+ALIKE_PIECES, ALIKE_LINES = 5, 16
+LEAST_HEADS, SIBLING_HEADS, VIEWED_HEADS = 3, 12, 10  # fewer say too little, more say too much of a whole file
+MOST_BASES, MOST_EDITS, MOST_VIEWED = 3, 3, 2
 EDIT_ABOVE, EDIT_BELOW, EDIT_LINES = 2, 2, 20  # around an edit; of a function that is shown as a whole
 # What a piece is worth beside the definition of a name on the cursor's line, which is 1, or 2 if it is imported.
-CLASS_WEIGHT, BASE_WEIGHT, EDIT_WEIGHT, SIBLING_WEIGHT, ALIKE_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.6, 0.5, 0.3, 0.1
+CLASS_WEIGHT, BASE_WEIGHT, EDIT_WEIGHT, ALIKE_WEIGHT, SIBLING_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.6, 0.5, 0.25, 0.1
+
+# How likely it is that a name means this: other files have variables of the same name, and classes the same methods.
+_CERTAIN = {"variable": 0.25, "method": 0.5}
+_KIN: tuple[set[str], ...] = (  # languages of which one uses what the other defines
+    {"javascript", "javascriptreact", "typescript", "typescriptreact", "vue"},
+    {"c", "cpp", "objective-c"},
+    {"java", "kotlin", "scala"},
+)
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _NO_NAMES = re.compile(r"\"[^\"]*\"|'[^']*'|<[^<>]*>|//.*|#.*")
@@ -54,7 +65,8 @@ class _Place:
     context: CompletionContext
     line: int
     shown: Span  # lines of the file that the context has
-    symbols: Sequence[Symbol]  # of the file, as it was a moment ago
+    outline: Callable[[Path], Sequence[Symbol]]  # of any file, this one too, as it was a moment ago
+    symbols: Sequence[Symbol]  # of this file
     weights: Mapping[str, float]  # of the names near it
 
 
@@ -66,7 +78,8 @@ def related(
     line = context.first_line + context.prefix.count("\n")
     shown = (context.first_line, line + context.suffix.count("\n"))
     weights = _near_names(context)
-    place = _Place(file, search.place(file), context, line, shown, search.in_file(file), weights)
+    outline = cache(search.in_file)
+    place = _Place(file, search.place(file), context, line, shown, outline, outline(file), weights)
     found = [
         *_definitions(search, place),
         *_class(search, place),
@@ -126,13 +139,15 @@ def _path(hit: Hit) -> Path:
 
 def _definitions(search: Search, place: _Place) -> Iterator[Piece]:
     own = {symbol.name for symbol in place.symbols}
-    imported = {name for each in search.imports_in(place.file) for name in (*each.names, each.alias) if name}
+    imports = search.imports_in(place.file)
+    imported = dict.fromkeys((name for each in imports for name in (*each.names, each.alias) if name), FAR)
     scores = {
         name: weight * (IMPORTED if name in imported else 1.0)
-        for name, weight in place.weights.items()
+        for name, weight in {**imported, **place.weights}.items()
         if name not in own
     }
     looked_up = 0
+    kin = next((each for each in _KIN if place.context.language in each), {place.context.language})
     for name in sorted(scores, key=lambda each: -scores[each]):
         hits = [hit for hit in search.definitions(name, MOST_OF_A_NAME + 1) if _path(hit) != place.file]
         if not hits:
@@ -140,17 +155,18 @@ def _definitions(search: Search, place: _Place) -> Iterator[Piece]:
         looked_up += 1
         share = 1 / len(hits) if len(hits) > 1 else 1.0  # a name that many things have says little
         for hit in hits[:MOST_OF_A_NAME]:
-            yield from _forms(search, hit, f"defines {name}", scores[name] * share * hit.score)
+            certain = 1.0 if name in imported else _CERTAIN.get(hit.kind, 1.0) * (1.0 if hit.language in kin else 0.25)
+            yield from _forms(place, hit, f"defines {name}", scores[name] * share * certain * hit.score)
         if looked_up == MOST_NAMES:
             return
 
 
-def _forms(search: Search, hit: Hit, reason: str, score: float) -> Iterator[Piece]:
+def _forms(place: _Place, hit: Hit, reason: str, score: float) -> Iterator[Piece]:
     """A definition as it is, if it is short; the heads of what is in it; its own. What goes into the room counts."""
     if hit.last - hit.first < WHOLE_LINES:
         yield of_hit(hit, hit.text, reason, score)
     if hit.kind == "class":
-        symbols = search.in_file(_path(hit))
+        symbols = place.outline(_path(hit))
         whole = next((each for each in symbols if (each.name, each.first) == (hit.name, hit.first)), None)
         if whole is not None:
             yield Piece((hit.root, hit.path), members(symbols, inner_scope(whole)), reason, score, above=hit.signature)
@@ -173,7 +189,7 @@ def _class(search: Search, place: _Place) -> Iterator[Piece]:
     if own is None:  # Go and C++ have methods elsewhere than their types
         for hit in _classes(search, name)[:1]:
             signature = hit.signature
-            yield from _forms(search, hit, f"the class {name}", CLASS_WEIGHT)
+            yield from _forms(place, hit, f"the class {name}", CLASS_WEIGHT)
     if place.inside:
         parts = members(place.symbols, scope)
         yield Piece(place.inside, parts, f"the rest of {name}", CLASS_WEIGHT, above=signature)
@@ -182,7 +198,7 @@ def _class(search: Search, place: _Place) -> Iterator[Piece]:
     for base in dict.fromkeys(_NAME.findall(inherits)):
         hits = _classes(search, base)[:1] if base != name else []
         for hit in hits:
-            yield from _forms(search, hit, f"base class of {name}", BASE_WEIGHT / (1 + bases))
+            yield from _forms(place, hit, f"base class of {name}", BASE_WEIGHT / (1 + bases))
         bases += len(hits)
         if bases == MOST_BASES:
             return
@@ -212,51 +228,61 @@ def _siblings(search: Search, place: _Place) -> Iterator[Piece]:
     said = {name.lower(): why for name, why in siblings(place.file.name).items()}
     hits = [hit for hit in search.files_called(tuple(said)) if _path(hit) != place.file] if said else []
     nearest: dict[str, Hit] = {}
-    for hit in sorted(hits, key=lambda each: (-_folders_shared(_path(each), place.file), each.path)):
+    for hit in sorted(hits, key=lambda each: _distance(each, place.file)):
         nearest.setdefault(said[PurePosixPath(hit.path).name.lower()], hit)
+    near = {_bare(each.name): place.weights[each.name] for each in place.symbols if each.name in place.weights}
     for why, hit in nearest.items():
-        symbols = search.in_file(_path(hit))
+        symbols = place.outline(_path(hit))
         called = [each for each in symbols if each.kind in ("function", "method")]
-        best = max(called, key=lambda each: _nearness(each.name, place), default=None)
-        near = best is not None and _nearness(best.name, place) > 0 and best.last - best.first < WHOLE_LINES
-        lines = search.lines(_path(hit), best.first, best.last) if best is not None and near else None
+        weight, best = max(((_nearness(each.name, near), -i) for i, each in enumerate(called)), default=(0.0, 0))
+        about = called[-best] if weight else None
+        short = about is not None and about.last - about.first < WHOLE_LINES
+        lines = search.lines(_path(hit), about.first, about.last) if about and short else None
         if lines is not None:
-            yield of_hit(lines, lines.text, why, SIBLING_WEIGHT)
+            yield of_hit(lines, lines.text, why, SIBLING_WEIGHT + weight / 2)
         else:
-            yield Piece((hit.root, hit.path), heads(symbols), why, SIBLING_WEIGHT)
+            yield Piece((hit.root, hit.path), heads(symbols, SIBLING_HEADS), why, SIBLING_WEIGHT)
 
 
-def _folders_shared(one: Path, other: Path) -> int:
-    return len({*one.parts} & {*other.parts})
+def _distance(hit: Hit, file: Path) -> tuple[int, int, str]:
+    """How far apart two files lie: by the folders that they share the names of, then by how deep the one is."""
+    return -len({*_path(hit).parts} & {*file.parts}), hit.path.count("/"), hit.path
 
 
-def _nearness(name: str, place: _Place) -> float:
+def _nearness(name: str, near: Mapping[str, float]) -> float:
     """How near the cursor something of this file is that has a name in its own, as a test has that of what it tests."""
-    near = [(each.name, place.weights[each.name]) for each in place.symbols if each.name in place.weights]
-    return max((weight for each, weight in near if _holds(name, each) or _holds(each, name)), default=0.0)
+    bare = _bare(name)
+    if len(bare) < SHORTEST_NAME:
+        return 0.0
+    return max((weight for each, weight in near.items() if each and (each in bare or bare in each)), default=0.0)
 
 
-def _holds(whole: str, part: str) -> bool:
-    return part.replace("_", "").lower() in whole.replace("_", "").lower()
+def _bare(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _edited(search: Search, place: _Place, lately: Lately) -> Iterator[Piece]:
     """What was edited elsewhere, as it is now: a short function as a whole, or else some lines."""
-    rank = 0
+    found: list[Hit] = []
     for edit in lately.edits:
-        if rank == MOST_EDITS:
-            return
         if edit.file == place.file and _overlap((edit.first, edit.last), place.shown):
             continue
         first, last = edit.first - EDIT_ABOVE, edit.last + EDIT_BELOW
-        for symbol in search.in_file(edit.file):
+        for symbol in place.outline(edit.file):
             if symbol.first <= edit.first and edit.last <= symbol.last < symbol.first + EDIT_LINES:
                 first, last = symbol.first, symbol.last
                 break
         hit = search.lines(edit.file, first, last)
-        if hit is not None:
-            yield of_hit(hit, hit.text, f"edited {_ago(edit.seconds)}", EDIT_WEIGHT / (1 + rank))
-            rank += 1
+        if hit is None or any(_path(hit) == _path(each) and _overlap(_lines(hit), _lines(each)) for each in found):
+            continue
+        found.append(hit)
+        yield of_hit(hit, hit.text, f"edited {_ago(edit.seconds)}", EDIT_WEIGHT / len(found))
+        if len(found) == MOST_EDITS:
+            return
+
+
+def _lines(hit: Hit) -> Span:
+    return hit.first, hit.last
 
 
 def _ago(seconds: float) -> str:
@@ -269,9 +295,9 @@ def _ago(seconds: float) -> str:
 
 
 def _viewed(search: Search, place: _Place, lately: Lately) -> Iterator[Piece]:
-    others = [(file, inside) for file in lately.files if file != place.file and (inside := search.place(file))]
-    for rank, (file, inside) in enumerate(others[:MOST_VIEWED]):
-        yield Piece(inside, heads(search.in_file(file))[:VIEWED_HEADS], "looked at lately", VIEWED_WEIGHT / (1 + rank))
+    others = ((file, inside) for file in lately.files if file != place.file and (inside := search.place(file)))
+    for rank, (file, inside) in enumerate(islice(others, MOST_VIEWED)):
+        yield Piece(inside, heads(place.outline(file), VIEWED_HEADS), "looked at lately", VIEWED_WEIGHT / (1 + rank))
 
 
 def _alike(search: Search, place: _Place) -> Iterator[Piece]:

@@ -24,7 +24,7 @@ HITS_PER_FILE = 2
 # A question is asked with the rarest of its terms, since each place of a term costs time and a common one tells little:
 # so many terms are looked at, a term may be in so many chunks, and all that are asked for in so many together.
 MOST_TERMS, MOST_PLACES, ALL_PLACES = 48, 500, 2_000
-SAME_NAME = 200  # definitions of one name among which the best are chosen
+SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
 
 _LAST = "\U0010ffff"  # comes after everything that can follow a prefix
 _WORD = re.compile(r"[\w$]+")
@@ -96,7 +96,7 @@ class Search:
             rows = list(dict.fromkeys([*rows, *self._rows(holds, (pattern, limit))]))[:limit]
         return [_without_text(*row) for row in rows]
 
-    def files_called(self, names: Sequence[str], limit: int = 20) -> list[Hit]:
+    def files_called(self, names: Sequence[str], limit: int = SAME_NAME) -> list[Hit]:
         """Files that have one of these names, in any case; without texts."""
         query = (
             f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root"
