@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from editor import Editor
+from editor import INVOKED, Editor
 
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.entry import prepare
