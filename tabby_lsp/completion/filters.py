@@ -37,6 +37,8 @@ FEWEST = 2  # characters: accepting takes a key, too
 # Characters around the cursor that are parsed: under a millisecond.
 PARSED_BEFORE, PARSED_AFTER = 4000, 1500
 MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
+# What says something, however short: no row of a table, and not one word, as what closes a block may be.
+_STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
 _STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
 BODIES = {"python": " pass"}  # what a head needs to be a statement
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
@@ -72,7 +74,8 @@ def cut_circles(text: str, context: CompletionContext) -> str:
     for number in range(1, len(lines)):
         run = run + 1 if alike(lines[number - 1], lines[number], ALIKE) else 0
         first = number - run
-        same = lines[number].strip() == lines[number - 1].strip() and len(lines[number].strip()) >= SHORT_LINE
+        line = lines[number].strip()
+        same = line == lines[number - 1].strip() and (len(line) >= SHORT_LINE or bool(_STATED.search(line)))
         if (same or run >= MOST_ALIKE) and re.search(r"\w", lines[number]):
             return close_brackets("\n".join(lines[:number] if same else lines[: first + 1]), context)
     blocks = re.split(r"\n[ \t]*\n", text)
@@ -293,6 +296,8 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     written = [line_prefix + stripped[0], *stripped[1:]]
     filled = [line for line in written if line]
     if filled and not line_prefix.strip() and _say_the_same(filled, below):
+        return ""
+    if len(filled) == 1 and len(filled[0].strip()) >= SHORT_LINE and filled[0] + context.line_suffix in below[:1]:
         return ""
     if len(filled) > 1 and not stripped[0] and _say_the_same(filled[1:], below):
         return ""
