@@ -154,6 +154,7 @@ class ModelInfo:
     prefill_rate: float  # tokens per second, measured at loading
     confidence: float  # that it must have in what is shown, 0 to 1
     uses_context: bool  # whether it gains by pieces of other files
+    context_room: int  # characters of them for which its full prompt has room
     notes: tuple[str, ...] = ()  # what the user should know once
 
 

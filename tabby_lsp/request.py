@@ -126,7 +126,7 @@ async def complete(
         related: Sequence[Related] = ()
         context = place.context
         if settings.completion.wants_context(info.uses_context) and not context.snippets:
-            related = _related(settings, place, tell if show_prompt else lambda text: None)
+            related = _related(settings, place, info.context_room, tell if show_prompt else lambda text: None)
             context = dataclasses.replace(context, snippets=tuple(each.snippet for each in related))
         done = await engine.generate("", context, sampling, show_prompt=show_prompt, patient=True).result
     except EngineError as error:
@@ -157,7 +157,7 @@ async def complete(
     return answer
 
 
-def _related(settings: Settings, place: Place, tell: Tell) -> list[Related]:
+def _related(settings: Settings, place: Place, room: int, tell: Tell) -> list[Related]:
     """Pieces of other files from the index of the place's folder, if there is one; of none that no model reads."""
     from tabby_lsp.index.disabled import Disabled
     from tabby_lsp.index.plan import plan
@@ -176,7 +176,7 @@ def _related(settings: Settings, place: Place, tell: Tell) -> list[Related]:
     disabled = Disabled(settings.completion.disable)
     search = Search(Path(wanted.database))
     try:
-        found = related(search, place.file, place.context)
+        found = related(search, place.file, place.context, room)
     finally:
         search.close()
     return [each for each in found if not disabled.names(each.snippet.path)]

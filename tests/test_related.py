@@ -14,13 +14,15 @@ from editor import INVOKED, Editor
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.entry import prepare
 from tabby_lsp.index.recent import Edit, Lately
-from tabby_lsp.index.related import ROOM, Related, related
+from tabby_lsp.index.related import Related, related
 from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.siblings import siblings
 from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Stamp
 from tabby_lsp.languages import language_of_path
+
+ROOM = 2_400
 
 PRICE = '''def total_of(goods, rate=1.0):
     """The price of all goods."""
@@ -137,7 +139,7 @@ def reasons(
     suffix = "".join("\n" + line for line in further[1 : 1 + below])
     context = CompletionContext("\n".join(lines[first:]), further[0], suffix, first, language=language_of_path(place))
     with indexed(folder, {path: text.replace("|", "") for path, text in texts.items()}) as search:
-        return {each.reason: each.snippet.text for each in related(search, folder / place, context, lately=lately)}
+        return {each.reason: each.snippet.text for each in related(search, folder / place, context, ROOM, lately)}
 
 
 COMMAND = """from base import Command
@@ -365,12 +367,12 @@ async def test_an_answer_holds_while_one_types_on_a_line(
     ask = retrieval._ask
     monkeypatch.setattr(retrieval, "_ask", lambda *what: asked.append(1) or ask(*what))
     file = folder / "shop/cart.py"
-    found = await retrieval.around(file, CompletionContext(CART, ")", "\n"))
+    found = await retrieval.around(file, CompletionContext(CART, ")", "\n"), ROOM)
     assert found[-1].reason == "defines total_of" and len(asked) == 1
-    assert await retrieval.around(file, CompletionContext(CART + "go", ")", "\n")) == found and len(asked) == 1
-    await retrieval.around(file, CompletionContext(CART + "goods)\n", "", "\n"))
+    assert await retrieval.around(file, CompletionContext(CART + "go", ")", "\n"), ROOM) == found and len(asked) == 1
+    await retrieval.around(file, CompletionContext(CART + "goods)\n", "", "\n"), ROOM)
     assert len(asked) == 2
-    assert await retrieval.around(folder / "shop/new.py", CompletionContext("x = 1", "", "\n")) == ()
+    assert await retrieval.around(folder / "shop/new.py", CompletionContext("x = 1", "", "\n"), ROOM) == ()
     retrieval.close()
 
 
@@ -380,7 +382,7 @@ async def test_an_answer_that_takes_too_long_is_there_at_the_next_key(
     retrieval, held = Retrieval(tmp_path / "index.sqlite"), threading.Event()
     ask = retrieval._ask
     monkeypatch.setattr(retrieval, "_ask", lambda *what: held.wait(60) and ask(*what))
-    place = folder / "shop/cart.py", CompletionContext(CART, ")", "\n")
+    place = folder / "shop/cart.py", CompletionContext(CART, ")", "\n"), ROOM
     assert await retrieval.around(*place) == ()
     held.set()
     monkeypatch.setattr("tabby_lsp.index.retrieval.WAIT_SECONDS", 60.0)
@@ -391,7 +393,7 @@ async def test_an_answer_that_takes_too_long_is_there_at_the_next_key(
 async def test_a_damaged_index_costs_nothing_but_itself(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "index.sqlite").write_bytes(b"no database" * 1000)
     retrieval = Retrieval(tmp_path / "index.sqlite")
-    assert await retrieval.around(folder / "a.py", CompletionContext(CART, ")", "\n")) == ()
+    assert await retrieval.around(folder / "a.py", CompletionContext(CART, ")", "\n"), ROOM) == ()
     retrieval.close()
 
 

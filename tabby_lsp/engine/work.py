@@ -15,7 +15,7 @@ from tabby_lsp.completion.confidence import least
 from tabby_lsp.completion.context import NO_GAIN
 from tabby_lsp.completion.layout import Layout
 from tabby_lsp.completion.pipeline import Budget, Earlier, complete
-from tabby_lsp.completion.prompt import Prompt
+from tabby_lsp.completion.prompt import SNIPPET_SHARE, Prompt
 from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, from_json, to_json
 from tabby_lsp.engine.decode import ModelWriter
 from tabby_lsp.engine.loading import ModelError
@@ -36,6 +36,8 @@ SOON_SECONDS = 0.1
 WRITE_SECONDS = 0.3
 PROMPT_STEP = 256  # budgets are rounded to this, so that two starts of the same machine agree more often
 
+CHARACTERS_PER_TOKEN = 3.4  # of code, in vocabularies of 30,000 tokens and more
+
 PLAIN_KERNELS = (
     "The engine died while it loaded the model, so llama.cpp's kernels for this very processor are left out, which may "
     "be slow. If that happens at every start, install llama-cpp-python again as the README does."
@@ -45,6 +47,7 @@ PLAIN_KERNELS = (
 def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInfo:
     fitting = int(model.prefill_rate * FULL_SECONDS) // PROMPT_STEP * PROMPT_STEP
     wanted = settings.max_prompt_tokens or max(SMALLEST_PROMPT, fitting)
+    longest = min(wanted, model.context_size)
     return ModelInfo(
         name=model.name,
         path=settings.path,
@@ -56,11 +59,12 @@ def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInf
         threads=model.threads,
         context_size=model.context_size,
         parallelism=model.parallelism,
-        max_prompt_tokens=min(wanted, model.context_size),
+        max_prompt_tokens=longest,
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
         confidence=least(settings.confidence),
         uses_context=model.name not in NO_GAIN,
+        context_room=int(longest * SNIPPET_SHARE * CHARACTERS_PER_TOKEN),
         notes=layout.notes if settings.repacked else (*layout.notes, PLAIN_KERNELS),
     )
 

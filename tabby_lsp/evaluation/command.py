@@ -56,8 +56,8 @@ async def evaluate(
     return together
 
 
-def _related(search: Search, folder: Path, repository: str, hole: Hole) -> list[Snippet]:
-    return [each.snippet for each in related(search, folder / hole.file.path, hole.context(repository))]
+def _related(search: Search, folder: Path, repository: str, hole: Hole, room: int) -> list[Snippet]:
+    return [each.snippet for each in related(search, folder / hole.file.path, hole.context(repository), room)]
 
 
 def _progress(tell: Callable[[str], None], whole: int, done: int) -> None:

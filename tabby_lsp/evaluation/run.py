@@ -23,7 +23,7 @@ from tabby_lsp.languages import language_of_path
 # text of other files.
 RAW, PLAIN, SURE, CONTEXT = "no filters", "filtered", "shown", "shown, with context"
 
-Retrieve = Callable[[Hole], Sequence[Snippet]]
+Retrieve = Callable[[Hole, int], Sequence[Snippet]]  # for a hole, so many characters
 
 
 def index_of(folder: Path, database: Path) -> Search:
@@ -66,12 +66,13 @@ async def fill(
     engine = Engine(settings)
     engine.start()
     try:
-        confidence = (await engine.ready()).confidence
+        info = await engine.ready()
+        confidence = info.confidence
         done = [await _ask(engine, context, sampling, progress, number) for number, context in enumerate(contexts)]
         variants |= _variants(holes, contexts, done, confidence)
         if retrieve is not None:
             contexts = [
-                dataclasses.replace(context, snippets=tuple(retrieve(hole)))
+                dataclasses.replace(context, snippets=tuple(retrieve(hole, info.context_room)))
                 for hole, context in zip(holes, contexts, strict=True)
             ]
             done = [

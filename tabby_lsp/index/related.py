@@ -22,7 +22,6 @@ from tabby_lsp.index.search import Hit, Search
 from tabby_lsp.index.siblings import siblings
 from tabby_lsp.index.symbols import Symbol
 
-ROOM = 2_400  # characters: some 700 tokens, which is what half of a middling prompt has room for
 LINES_ABOVE, LINES_BELOW = 12, 4  # whose names are looked up
 FADING = 0.85  # of a name's weight with every line that it is farther away
 IMPORTED = 2.0  # times the weight of a name that the file imports
@@ -71,7 +70,7 @@ class _Place:
 
 
 def related(
-    search: Search, file: Path, context: CompletionContext, room: int = ROOM, lately: Lately | None = None
+    search: Search, file: Path, context: CompletionContext, room: int, lately: Lately | None = None
 ) -> list[Related]:
     """Pieces of other files and of far parts of this one, the best last, of so many characters together."""
     lately = lately or Lately()

@@ -36,8 +36,11 @@ class Retrieval:
         self._known: tuple[Related, ...] = ()
         self._file: Path | None = None  # that `_known` is for
 
-    async def around(self, file: Path, context: CompletionContext, lately: Lately | None = None) -> tuple[Related, ...]:
-        """What is known of other files for a place: at worst, what was for the place before in the same file."""
+    async def around(
+        self, file: Path, context: CompletionContext, room: int, lately: Lately | None = None
+    ) -> tuple[Related, ...]:
+        """What is known of other files for a place, in so many characters; at worst, what was for the place before in
+        the same file."""
         above, newline, _ = context.prefix.rpartition("\n")
         line = file, context.first_line + above.count("\n") + len(newline), above[-200:]
         if file != self._file:
@@ -46,21 +49,23 @@ class Retrieval:
         asks = line != self._line or not self._known
         if asks and (self._asked is None or self._asked.done()):
             self._line = line
-            self._asked = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, file, context, lately)
+            self._asked = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._ask, file, context, room, lately
+            )
         if self._asked is not None and not self._asked.done():
             await asyncio.wait({self._asked}, timeout=WAIT_SECONDS)
         if self._asked is not None and self._asked.done() and self._line is not None and self._line[0] == file:
             self._known = self._asked.result()
         return self._known
 
-    def _ask(self, file: Path, context: CompletionContext, lately: Lately | None) -> tuple[Related, ...]:
+    def _ask(self, file: Path, context: CompletionContext, room: int, lately: Lately | None) -> tuple[Related, ...]:
         from tabby_lsp.index.related import related
         from tabby_lsp.index.search import Search
 
         try:
             if self._search is None:
                 self._search = Search(self._database)
-            return tuple(related(self._search, file, context, lately=lately))
+            return tuple(related(self._search, file, context, room, lately))
         except Exception:  # a suggestion without other files is better than none
             log.exception("nothing of other files for %s", file)
             return ()

@@ -97,13 +97,13 @@ class Indexing:
         if self._indexer is not None:
             self._indexer.changed([path for uri in uris if (path := path_of_url(uri))])
 
-    async def around(self, uri: str, context: CompletionContext) -> tuple[Related, ...]:
-        """Pieces of other files, and of far parts of this one, that may help to complete a place."""
+    async def around(self, uri: str, context: CompletionContext, room: int) -> tuple[Related, ...]:
+        """Pieces of other files, and of far parts of this one, that may help at a place: so many characters."""
         path = path_of_url(uri)
         if path is None or self._retrieval is None:
             return ()
         self._recent.looked_at(path)
-        return await self._retrieval.around(path, context, self._recent.lately(time.monotonic()))
+        return await self._retrieval.around(path, context, room, self._recent.lately(time.monotonic()))
 
     def rescan(self) -> bool:
         """Looks at everything again. False if there is no indexer that could."""

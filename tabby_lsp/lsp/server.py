@@ -299,7 +299,7 @@ class TabbyServer(LanguageServer):
         return self.state.info is not None and self.settings.completion.wants_context(self.state.info.uses_context)
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
-        around = await self.index.around(document.uri, context)
+        around = await self.index.around(document.uri, context, self.state.info.context_room if self.state.info else 0)
         found = [each for each in around if not self._disabled.names(each.snippet.path)]
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
