@@ -249,15 +249,19 @@ async def test_files_come_and_go(wanted: Plan, folder: Path) -> None:
         ("key.py", "def leaked():\n    pass\n-----BEGIN RSA " + "PRIVATE KEY-----\n"),
         ("ignored/new.py", "def leaked():\n    pass\n"),
         ("ignored/deep/er/new.py", "def leaked():\n    pass\n"),
+        ("new.gen.py", "def leaked():\n    pass\n"),
+        ("pkg/new/er.ign.py", "def leaked():\n    pass\n"),
+        ("pkg/new.set.py", "def leaked():\n    pass\n"),
         ("large.py", "def leaked():\n    pass\n" + "#" * 3000),
     ],
 )
 def test_a_buffer_that_the_walk_would_leave_out_is_not_indexed(
     path: str, text: str, wanted: Plan, folder: Path
 ) -> None:
-    (folder / ".gitignore").write_text("ignored\n", encoding="utf-8")
+    (folder / ".gitignore").write_text("ignored\n*.gen.py\n", encoding="utf-8")
+    (folder / "pkg" / ".tabbyignore").write_text("*.ign.py\n", encoding="utf-8")
     (folder / "ignored").mkdir()
-    upkeep = Upkeep(replace(wanted, most_bytes=2000), lambda mark: None, {})
+    upkeep = Upkeep(replace(wanted, most_bytes=2000, ignore=("*.set.py",)), lambda mark: None, {})
     try:
         upkeep.buffer(str(folder), path, "python", text)
         upkeep.buffer(str(folder), "pkg/new/file.py", "python", "def welcome():\n    pass\n")
@@ -265,6 +269,39 @@ def test_a_buffer_that_the_walk_would_leave_out_is_not_indexed(
         assert paths_of(wanted.database, "welcome") == ["pkg/new/file.py"]
         upkeep.buffer(str(folder), "pkg/new/file.py", "python", "#" * 3000)
         assert paths_of(wanted.database, "welcome") == [], "it became what is left out"
+    finally:
+        upkeep.close()
+
+
+def test_what_was_in_a_folder_that_is_gone_is_gone_at_once(wanted: Plan, folder: Path) -> None:
+    """An editor tells of the folder only, and nobody of what was in it."""
+    for name in ("b.py", "deep/c.py", "open.py"):
+        (folder / "pkg" / name).parent.mkdir(exist_ok=True)
+        (folder / "pkg" / name).write_text("def inside():\n    pass\n", encoding="utf-8")
+    for name in ("pkg.py", "pkg0/d.py", "pkg-more/e.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("def beside():\n    pass\n", encoding="utf-8")
+    upkeep = Upkeep(wanted, lambda mark: None, {})
+    try:
+        for _ in upkeep.scan():
+            pass
+        upkeep.buffer(str(folder), "pkg/open.py", "python", "def unsaved():\n    pass\n")
+        (folder / "pkg").rename(folder.parent / "elsewhere")
+        assert not upkeep.changed(str(folder), "pkg"), "no scan is needed for it"
+        assert paths_of(wanted.database, "inside") == []
+        assert paths_of(wanted.database, "unsaved") == ["pkg/open.py"], "an editor still has it"
+        assert paths_of(wanted.database, "beside") == ["pkg.py", "pkg-more/e.py", "pkg0/d.py"]
+        (folder.parent / "elsewhere").rename(folder / "pkg")
+        assert upkeep.changed(str(folder), "pkg"), "a scan says what is in it"
+        scan = upkeep.scan()
+        while not upkeep._batch.keys() >= {(str(folder), "pkg/b.py")}:  # read and not written yet
+            next(scan)
+        (folder / "pkg").rename(folder.parent / "elsewhere")
+        (folder / "pkg").write_text("def by_its_name():\n    pass\n", encoding="utf-8")
+        upkeep.changed(str(folder), "pkg")
+        for _ in scan:
+            pass
+        assert paths_of(wanted.database, "inside") == []
     finally:
         upkeep.close()
 

@@ -134,6 +134,31 @@ def test_ignore_files_are_read_as_git_reads_them(name: str, workspace: Path) -> 
     assert found(workspace) == set(wanted.split())
 
 
+@pytest.mark.parametrize("name", IGNORED)
+def test_a_file_that_is_not_saved_yet_is_judged_as_if_it_were(name: str, workspace: Path) -> None:
+    ignores, wanted, unwanted = IGNORED[name]
+    make(workspace, dict(ignores))
+    assert {path for path in wanted.split() if why_skipped(workspace, path, Rules(), unsaved=True)} == set()
+    assert {path for path in unwanted.split() if not why_skipped(workspace, path, Rules(), unsaved=True)} == set()
+
+
+def test_what_else_is_left_out_is_not_taken_before_it_is_saved(workspace: Path) -> None:
+    make(workspace, {"env/pyvenv.cfg": b"", "x.py": PYTHON})
+    for path, reason in {
+        "id_rsa": "a secret",
+        "new/rows.csv": "data",
+        ".new/x.py": "hidden",
+        "node_modules/new/x.js": "other people's code",
+        "env/lib/new.py": "a virtual environment",
+        "new\nline.py": "a name that cannot be printed",
+        "x.py/y.py": "not there",
+        "new/../../x.py": "outside of the folder",
+        "a\0b": "a name that cannot be printed",
+    }.items():
+        assert why_skipped(workspace, path, Rules(), unsaved=True) == reason
+    assert why_skipped(workspace, "new.py", Rules(ignore=("new*",)), unsaved=True) == "ignored by the settings"
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git itself is the judge")
 @pytest.mark.parametrize("name", IGNORED)
 def test_git_itself_says_the_same(name: str, workspace: Path) -> None:

@@ -123,10 +123,28 @@ class Store:
         self._buffers.discard(where)
         return self._file.write(lambda database: _delete_one(database, *where), False)
 
-    def remove(self, root: Path, path: str) -> bool:
-        """It is gone from the disk. A buffer stays."""
-        where = _key(root, path)
-        return where not in self._buffers and self._file.write(lambda database: _delete_one(database, *where), False)
+    def remove(self, root: Path, path: str, below: bool = False) -> int:
+        """A file is gone from the disk, or a folder with all that was in it; `below`: only what was in it.
+
+        Buffers of this writer stay. How many files they were.
+        """
+        folder, gone = _key(root, path)
+        # What is below begins with the path and a "/"; "0" is the character behind that.
+        query = (
+            "SELECT files.id, files.path FROM files JOIN roots ON roots.id = root"
+            " WHERE roots.path = ? AND (files.path = ? OR files.path > ? AND files.path < ?)"
+        )
+        values = (folder, None if below else gone, gone + "/", gone + "0")
+
+        def remove(database: sqlite3.Connection) -> int:
+            rows = database.execute(query, values).fetchall()
+            ids = [id for id, path in rows if (folder, path) not in self._buffers]
+            for id in ids:
+                _delete(database, id)
+            return len(ids)
+
+        # Nearly every time there is nothing, and to know that takes no transaction.
+        return self._file.write(remove, 0) if self._file.rows(query, values) else 0
 
     def look(self) -> None:
         """Notices what others have done to the file, as every change does. See `rebuilt`."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tabby_lsp.index import walk
-from tabby_lsp.index.contents import HEAD_BYTES, is_secret, why_by_head
+from tabby_lsp.index.contents import HEAD_BYTES, why_by_head
 from tabby_lsp.index.entry import Entry, prepare
 from tabby_lsp.index.ignore import IGNORE_FILES
 from tabby_lsp.index.plan import IndexState, Omission, Plan, others_inside
@@ -159,15 +159,20 @@ class Upkeep:
     # --- single files
 
     def changed(self, folder: str, path: str) -> bool:
-        """Looks at one file of the disk. Whether a scan has to say what became of it."""
+        """Looks at one file of the disk. Whether a scan has to say what became of it.
+
+        Of a folder that was deleted or renamed, an editor may tell no more than the name that it had.
+        """
         self._batch.pop((folder, path), None)
         if folder not in self._rules or (folder, path) in self._buffers:
             return False
         reason = walk.why_skipped(Path(folder), path, self._rules[folder])
+        if reason != "a folder":
+            for place in [each for each in self._batch if each[0] == folder and each[1].startswith(path + "/")]:
+                del self._batch[place]
+            self.store.remove(Path(folder), path, below=not reason)
         if not reason:
             self._put(folder, path)
-        elif not self.store.remove(Path(folder), path) and reason == "not there":
-            return True  # it may have been a folder
         return reason == "a folder" or path.rpartition("/")[2] in IGNORE_FILES
 
     def _put(self, folder: str, path: str) -> None:
@@ -191,19 +196,11 @@ class Upkeep:
             self.store.drop_buffer(Path(folder), path)
 
     def _why_no_buffer(self, folder: str, path: str, text: str) -> str:
-        name = path.rpartition("/")[2]
         data = text.encode("utf-8", "replace")
         if len(data) > self._plan.most_bytes:
             return "too large"
-        reason = walk.why_skipped(Path(folder), path, self._rules[folder])
-        if reason == "not there":  # not yet: then its folder has to be one that is looked into
-            reason = "a secret" if is_secret(name) else ""
-            above = path.rpartition("/")[0]
-            while above and not reason:
-                why = walk.why_skipped(Path(folder), above, self._rules[folder])
-                reason = "" if why in ("a folder", "not there") else why
-                above = above.rpartition("/")[0]
-        return reason or why_by_head(data[:HEAD_BYTES], name)
+        reason = walk.why_skipped(Path(folder), path, self._rules[folder], unsaved=True)
+        return reason or why_by_head(data[:HEAD_BYTES], path.rpartition("/")[2])
 
     def _put_buffer(self, folder: str, path: str) -> None:
         language, text = self._buffers[folder, path]

@@ -113,8 +113,11 @@ def walk(
         waiting += reversed(below)
 
 
-def why_skipped(root: Path, path: str, rules: Rules) -> str:
-    """Why one file, given by its path from the root with "/", would not be found by `walk`; "" if it would be."""
+def why_skipped(root: Path, path: str, rules: Rules, unsaved: bool = False) -> str:
+    """Why one file, given by its path from the root with "/", would not be found by `walk`; "" if it would be.
+
+    One that is `unsaved` may not be there, nor its folders: it is then asked for as if they were.
+    """
     parts = path.split("/")
     if os.path.isabs(path) or any(part in ("", ".", "..") for part in parts):
         return "outside of the folder"
@@ -128,11 +131,16 @@ def why_skipped(root: Path, path: str, rules: Rules) -> str:
             if marker:
                 return marker
             layers = entered(root / folder, names, folder, "", layers)
-            here = "/".join(parts[: depth + 1])
+            here, is_last = "/".join(parts[: depth + 1]), depth + 1 == len(parts)
+            if unsaved and not os.path.lexists(root / here):
+                reason = _why_by_letters(parts[depth]) or _why_by_name(here, not is_last, (settings, *layers))
+                if reason or is_last:
+                    return reason
+                continue
             entry = _Entry(root / here)
             is_folder = entry.is_dir(follow_symlinks=False)
             reason = _why_by_kind(entry) or _why_by_name(here, is_folder, (settings, *layers))
-            if reason or is_folder != (depth + 1 < len(parts)):
+            if reason or is_folder == is_last:
                 return reason or ("a folder" if is_folder else "not there")
         judged = _judged(path, entry, entry.stat(follow_symlinks=False), rules, lambda path, stamp: False)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a path with a NUL in it
@@ -175,14 +183,18 @@ class _Entry:
 
 
 def _why_by_kind(entry: os.DirEntry[str] | _Entry) -> str:
-    name = entry.name
-    if _UNPRINTABLE.search(name):
-        return "a name that cannot be printed"
+    reason = _why_by_letters(entry.name)
+    if reason:
+        return reason
     if entry.is_symlink() or _is_junction(entry):
         return "a link"  # a file inside is found anyway, and what is outside is no part of this folder
     if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
         return "not a file"  # a socket, a pipe or a device: opening one may wait forever, or do something
     return ""
+
+
+def _why_by_letters(name: str) -> str:
+    return "a name that cannot be printed" if _UNPRINTABLE.search(name) else ""
 
 
 def _is_junction(entry: os.DirEntry[str] | _Entry) -> bool:
