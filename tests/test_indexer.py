@@ -8,20 +8,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from editor import INLINE, Editor, Json, gone
 
 from tabby_lsp import machine
 from tabby_lsp.config import IndexSettings
+from tabby_lsp.index import process
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import Plan, others_inside, place_of, plan
+from tabby_lsp.index.process import Messages
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.upkeep import CRASHED, Upkeep
+from tabby_lsp.wire import Pipe
 
 PATIENCE = 60.0  # seconds until a test gives up, far beyond what anything takes
 WATCHING: Json = {**INLINE, "workspace": {"didChangeWatchedFiles": {"dynamicRegistration": True}}}
@@ -269,6 +274,11 @@ def test_a_buffer_that_the_walk_would_leave_out_is_not_indexed(
         assert paths_of(wanted.database, "welcome") == ["pkg/new/file.py"]
         upkeep.buffer(str(folder), "pkg/new/file.py", "python", "#" * 3000)
         assert paths_of(wanted.database, "welcome") == [], "it became what is left out"
+        upkeep.buffer(str(folder), "pkg/new/file.py", "python", "def welcome():\n    pass\n")
+        (folder / ".ignore").write_text("file.py\n", encoding="utf-8")
+        for _ in upkeep.scan():
+            pass
+        assert paths_of(wanted.database, "welcome") == [], "the rules became others"
     finally:
         upkeep.close()
 
@@ -408,6 +418,75 @@ async def test_two_servers_on_one_folder_see_each_others_work(wanted: Plan, fold
             assert second.state.note == first.state.note == ""
         await until(lambda: paths_of(wanted.database, "beta"))
         assert paths_of(wanted.database, "of_the_first") == ["a.py"]
+
+
+@pytest.fixture
+def two(wanted: Plan, folder: Path) -> Iterator[tuple[Upkeep, Upkeep]]:
+    """Two servers on one workspace; the first one has a text that is not saved."""
+    first = Upkeep(wanted, lambda mark: None, {})
+    for _ in first.scan():
+        pass
+    first.buffer(str(folder), "a.py", "python", "def of_the_first():\n    pass\n")
+    first.buffer(str(folder), "new.py", "python", "def never_saved():\n    pass\n")
+    second = Upkeep(wanted, lambda mark: None, {})
+    yield first, second
+    second.close()
+    first.close()
+
+
+def test_a_second_server_does_not_take_the_buffers_of_the_first(
+    two: tuple[Upkeep, Upkeep], wanted: Plan, folder: Path
+) -> None:
+    first, second = two
+
+    def there() -> bool:
+        first.glance()
+        return all(paths_of(wanted.database, name) for name in ("of_the_first", "never_saved"))
+
+    assert there(), "as the second begins"
+    for _ in second.scan():
+        pass
+    assert there()
+    (folder / "a.py").write_text("def saved_by_others():\n    pass\n", encoding="utf-8")
+    second.changed(str(folder), "a.py")
+    assert paths_of(wanted.database, "saved_by_others")
+    assert there()
+    Path(wanted.database).unlink()
+    assert there(), "nor is it a while without them when all is gone"
+
+
+def test_of_one_file_in_two_editors_the_last_text_counts_until_it_is_closed(
+    two: tuple[Upkeep, Upkeep], wanted: Plan, folder: Path
+) -> None:
+    first, second = two
+    second.buffer(str(folder), "a.py", "python", "def of_the_second():\n    pass\n")
+    for _ in range(3):  # neither takes it from the other in turn
+        first.glance()
+        second.glance()
+        assert not first.look() and not second.look()
+        assert paths_of(wanted.database, "of_the_second") == ["a.py"]
+    second.closed(str(folder), "a.py")
+    assert paths_of(wanted.database, "alpha") == ["a.py"]
+    first.glance()
+    assert paths_of(wanted.database, "of_the_first") == ["a.py"]
+
+
+def test_an_idle_indexer_notices_what_another_one_took(
+    two: tuple[Upkeep, Upkeep], wanted: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    monkeypatch.setattr(process, "LOOK_SECONDS", 10 * PATIENCE)
+    messages: Messages = SimpleQueue()
+    given_up = threading.Timer(PATIENCE, messages.put, [None])
+    given_up.start()
+    with open(os.devnull, "wb") as nobody:
+        work = process.Work(first, messages, Pipe(nobody.fileno()), watched=True)
+        while not work._look_at:  # the first scan is over, and all that is due
+            assert work.go_on()
+        second.store.remove(Path(wanted.folders[0]), "a.py")
+        while not paths_of(wanted.database, "of_the_first"):
+            assert work.go_on()
+    given_up.cancel()
 
 
 async def test_where_nothing_can_be_written_there_is_no_index_and_that_is_said(

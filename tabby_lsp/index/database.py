@@ -58,6 +58,7 @@ class Database:
         self.reason = ""
         self.rebuilt = 0
         self._node: tuple[int, int] | None = None
+        self._seen: tuple[int, int] | None = None
         self.database = self._opened(path)
 
     def write(self, work: Callable[[sqlite3.Connection], _Result], otherwise: _Result) -> _Result:
@@ -92,6 +93,12 @@ class Database:
             return self.database.execute(query, values).fetchall()
         except sqlite3.Error:
             return []
+
+    def moved(self) -> bool:
+        """Whether others have written, or it was made anew, since this was asked last: a question of microseconds."""
+        versions = [(self.rebuilt, version) for (version,) in self.rows("PRAGMA data_version")]
+        before, self._seen = self._seen, versions[0] if versions else None
+        return self._seen != before
 
     def _follow(self) -> None:
         """Somebody may have deleted the file: we would write for nobody to read."""

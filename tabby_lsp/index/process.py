@@ -28,6 +28,7 @@ from tabby_lsp.wire import Pipe
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses: a parse that eats more ends this process and nothing else
 LOOK_SECONDS = 5.0  # between two looks at what others do to the index
+GLANCE_SECONDS = 0.2  # and between two at whether they have taken a buffer
 PROGRESS_SECONDS = 0.25
 LEAST_PAUSE = 30.0  # before a rescan where nobody says what changes
 SOON = 1.0  # before a rescan for something that was said
@@ -90,6 +91,7 @@ class Work:
         self._rest = 0.0  # and not before this moment
         self._forced = False  # whether somebody waits for it
         self._look_at = 0.0  # when to look at the index next
+        self._glance_at = 0.0
         self._told = 0.0
         self._spent = 0.0  # processor seconds of the scan that is under way
         self._news = True  # since the last status
@@ -100,6 +102,9 @@ class Work:
             if message is None:
                 return False
             self.do(message)
+        if time.monotonic() >= self._glance_at:
+            self._glance_at = time.monotonic() + GLANCE_SECONDS
+            self._upkeep.glance()
         if self._changed:
             place = next(iter(self._changed))
             del self._changed[place]
@@ -132,6 +137,8 @@ class Work:
         try:
             if not self._changed and self._scan is None:
                 begin = self._look_at if self._due is None else min(self._look_at, max(self._due, self._rest))
+                if self._upkeep.has_buffers:
+                    begin = min(begin, self._glance_at)
                 arrived.append(self._messages.get(timeout=max(0.0, begin - time.monotonic())))
             while True:
                 arrived.append(self._messages.get_nowait())

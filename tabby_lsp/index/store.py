@@ -39,7 +39,7 @@ class Store:
     """The one who writes. To be used by one thread at a time. Roots are folders; paths are relative to them, with "/".
 
     Methods that write say whether something was written. A file with several writers is no harm: they see each
-    other's work, and of the same file the last one counts.
+    other's work, and of the same file the last one counts. That may cost a buffer: see `moved` and `has_buffer`.
     """
 
     def __init__(self, file: Database) -> None:
@@ -115,6 +115,11 @@ class Store:
             self._file.write(partial(_mark, id=row.id, stamp=stamp, buffer=True), False)
         return False
 
+    def has_buffer(self, root: Path, path: str) -> bool:
+        """Whether it is there as an editor has it, be it that of another writer."""
+        row = self._row(*_key(root, path))
+        return row is not None and row.buffer
+
     def drop_buffer(self, root: Path, path: str) -> bool:
         """An editor has closed it. The file is then unknown: if it is on the disk, it has to be put again."""
         where = _key(root, path)
@@ -145,6 +150,10 @@ class Store:
 
         # Nearly every time there is nothing, and to know that takes no transaction.
         return self._file.write(remove, 0) if self._file.rows(query, values) else 0
+
+    def moved(self) -> bool:
+        """Whether others have changed anything since this was asked last."""
+        return self._file.moved()
 
     def look(self) -> None:
         """Notices what others have done to the file, as every change does. See `rebuilt`."""

@@ -87,6 +87,9 @@ class Upkeep:
             yield from self._count()
         for folder in self._plan.folders:
             yield from self._scan_folder(folder, tally)
+        for (folder, path), (_, text) in list(self._buffers.items()):
+            if self._why_no_buffer(folder, path, text):  # by now: the rules may have changed
+                self.closed(folder, path)
         self.put_buffers()
         self.state = IndexState(skipped=tally.omissions(), seconds=time.monotonic() - started)
         self.refresh()
@@ -217,19 +220,29 @@ class Upkeep:
     # --- now and then
 
     def look(self) -> bool:
-        """Whether the file is not what we left, so that all has to be put again. Buffers are, as far as they are gone.
-
-        Somebody may have deleted it, written over it, or opened it as a second server, which drops all buffers.
-        """
+        """Whether the file is not what we left, so that all has to be put again: deleted, or written over."""
         self.store.look()
         self.put_buffers()
         again = self.store.rebuilt != self._rebuilt
         self._rebuilt = self.store.rebuilt
         return again
 
+    def glance(self) -> None:
+        """Puts back at once what a second server took: it drops all buffers as it begins, and reads the disk."""
+        if self.store.moved():
+            self.put_buffers()
+
     def put_buffers(self) -> None:
-        for place in list(self._buffers):
-            self._put_buffer(*place)
+        """Those that are gone. Where another server has the same file open, the text that came last counts: two that
+        put theirs back in turn would never come to an end.
+        """
+        for folder, path in list(self._buffers):
+            if not self.store.has_buffer(Path(folder), path):
+                self._put_buffer(folder, path)
+
+    @property
+    def has_buffers(self) -> bool:
+        return bool(self._buffers)
 
     def refresh(self) -> None:
         """Counts what there is. Costs some time in a large index."""
