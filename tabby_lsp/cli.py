@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tabby_lsp import __version__, config, machine
+from tabby_lsp import __version__, config, languages, machine
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Sampling
 
@@ -151,12 +151,14 @@ def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, 
 
 
 def _settings(options: argparse.Namespace) -> config.Settings:
-    """Those of all layers, for a command that is no server; what is wrong with them is told."""
+    """Those of all layers, for a command that is no server; what is wrong with them is told. Their languages are known
+    from now on."""
     _start_logging(options, to_file=False)
     layers, problems = _layers(options)
     settings, more = config.merge(layers)
     for problem in (*problems, *more):
         _tell(problem)
+    languages.use(settings.additional_languages)
     return settings
 
 
@@ -307,7 +309,7 @@ def _eval(options: argparse.Namespace) -> int:
 def _index(options: argparse.Namespace) -> int:
     from tabby_lsp.listing import NoIndex, show_index
 
-    settings = _settings(options).index
+    settings = _settings(options)
     try:
         asyncio.run(show_index(options.folder, settings, options.verbose, _progress, print))
     except NoIndex as error:
@@ -318,7 +320,7 @@ def _index(options: argparse.Namespace) -> int:
 def _search(options: argparse.Namespace) -> int:
     from tabby_lsp.listing import NoIndex, show_hits
 
-    settings = _settings(options).index
+    settings = _settings(options)
     if options.limit < 1:
         raise UsageError("--limit must be at least 1.")
     if not options.query.strip():

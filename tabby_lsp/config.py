@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from tabby_lsp import machine
+from tabby_lsp import languages, machine
+from tabby_lsp.data import AdditionalLanguage
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -183,6 +184,12 @@ class Settings:
     model: Models = Models()
     completion: CompletionSettings = CompletionSettings()
     index: IndexSettings = IndexSettings()
+    additional_languages: tuple[AdditionalLanguage, ...] = _setting(
+        (),
+        "Languages of yours, as in Tabby: tables with `languages` (their names in the editor), `exts`, `line_comment` "
+        "and `top_level_keywords`.",
+        restricted=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +204,6 @@ class Layer:
 # Keys of Tabby's config.toml that mean nothing to a server without HTTP, accounts and embeddings (Tabby
 # 0.33, crates/tabby-common/src/config.rs). They are named together in one note, not as mistakes.
 TABBY_ONLY = (
-    "additional_languages",
     "answer",
     "completion.code_search_params",
     "completion.max_input_length",
@@ -320,6 +326,8 @@ def _overlay(
                 f"{layer.origin}: `{name}` is refused here, since a cloned repository could set it. "
                 "Put it into config.toml, the command line or initializationOptions."
             )
+        elif hints[key] == tuple[AdditionalLanguage, ...]:
+            changes[key] = tuple(_languages(layer, name, value, problems))
         else:
             fault, checked = _check(hints[key], rules[key], value)
             if fault:
@@ -346,6 +354,14 @@ def _switched(before: Switches, table: Any, name: str, layer: Layer, problems: l
         else:
             after[key] = value
     return tuple(sorted(after.items()))
+
+
+def _languages(layer: Layer, name: str, values: Any, problems: list[str]) -> Iterator[AdditionalLanguage]:
+    for each in values if isinstance(values, list | tuple) else [values]:
+        try:
+            yield languages.additional(each)
+        except ValueError as error:
+            problems.append(f"{layer.origin}: each of `{name}` must be {error}: {each!r}.")
 
 
 def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:

@@ -117,6 +117,16 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class AdditionalLanguage:
+    """A language that the user's settings know, with the names of Tabby's `[[additional_languages]]`."""
+
+    languages: tuple[str, ...]  # LSP language ids; the first is that of the files, but for what has one of the others
+    exts: tuple[str, ...] = ()  # of files, without a dot
+    line_comment: str = ""
+    top_level_keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What an engine process is started with."""
 
@@ -133,6 +143,7 @@ class EngineSettings:
     speculation: bool = True
     repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
     confidence: float = -1.0  # that the model must have in what is shown, 0 to 1; -1: a cautious one
+    languages: tuple[AdditionalLanguage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tabby_lsp.config import IndexSettings
+from tabby_lsp.config import Settings
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.search import Hit, Search
@@ -20,7 +20,7 @@ class NoIndex(Exception):
     """There is no index to be had; the text says what to do."""
 
 
-async def show_index(folder: str, settings: IndexSettings, verbose: bool, progress: Show, show: Show) -> None:
+async def show_index(folder: str, settings: Settings, verbose: bool, progress: Show, show: Show) -> None:
     """Brings the index of a folder up to date and shows what is in it. Raises NoIndex."""
     wanted = _plan(folder, settings)
     state = await _build(wanted, progress)
@@ -42,7 +42,7 @@ async def show_index(folder: str, settings: IndexSettings, verbose: bool, progre
         show(f"{'note':<9} {state.note}")
 
 
-async def show_hits(query: str, folder: str, settings: IndexSettings, limit: int, progress: Show, show: Show) -> bool:
+async def show_hits(query: str, folder: str, settings: Settings, limit: int, progress: Show, show: Show) -> bool:
     """Shows what is called like the query, and then what is like it. Whether there was anything. Raises NoIndex."""
     wanted = _plan(folder, settings)
     path = Path(wanted.database)
@@ -60,11 +60,11 @@ async def show_hits(query: str, folder: str, settings: IndexSettings, limit: int
     return bool(hits)
 
 
-def _plan(folder: str, settings: IndexSettings) -> Plan:
+def _plan(folder: str, settings: Settings) -> Plan:
     path = Path(os.path.abspath(folder))
     if not path.is_dir():
         raise NoIndex(f"{folder} is not a folder: name one.")
-    wanted, note = plan([path], settings)
+    wanted, note = plan([path], settings.index, languages=settings.additional_languages)
     if wanted is None:
         raise NoIndex(f"{note} Name the folder of a project.")
     return wanted

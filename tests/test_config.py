@@ -141,6 +141,7 @@ def test_every_key_that_names_a_file_is_restricted() -> None:
     assert restricted == {
         "model.completion.local.model_id",
         "completion.disable",
+        "additional_languages",
         *(f"index.{key}" for key in ("enabled", "ignore", "max_file_kilobytes", "folders")),
     }
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from tabby_lsp import machine, wire
+from tabby_lsp import languages, machine, wire
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.data import EngineSettings, from_json, to_json
 from tabby_lsp.engine.scheduler import Scheduler
@@ -35,6 +35,7 @@ def main() -> None:
     scheduler = Scheduler()
     threading.Thread(target=_listen, args=(scheduler, pipe), daemon=True).start()
     settings = from_json(EngineSettings, first["settings"])
+    languages.use(settings.languages)
     try:
         # Here, not above: the reader must already notice a closed pipe while llama.cpp is loaded.
         from tabby_lsp.engine.decode import ModelWriter

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from tabby_lsp.languages import language_of_path
+from tabby_lsp.languages import built_in, language_of_path
 
 HEAD_BYTES = 16 << 10  # of a file are looked at to say what it is: behind a long licence the code has begun
 
@@ -28,7 +28,8 @@ def is_secret(name: str) -> bool:
     """
     if _SECRET.fullmatch(name):
         return True
-    return _SECRET_UNLESS_CODE.fullmatch(name) is not None and language_of_path(name) in _DATA_LANGUAGES
+    # By the table without the user's languages: that a "yaml" is now called otherwise makes it no program.
+    return _SECRET_UNLESS_CODE.fullmatch(name) is not None and language_of_path(name, built_in()) in _DATA_LANGUAGES
 
 
 _BINARY = frozenset(

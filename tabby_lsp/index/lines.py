@@ -1,13 +1,15 @@
 """What a file defines and uses as far as its lines show it: for languages without a grammar, and for broken files.
 
 A definition is a line that begins like one, and reaches as far as the lines below are indented more. Knows the words
-with which most languages begin a definition, and the few languages in which it begins otherwise.
+with which most languages begin a definition, the few languages in which it begins otherwise, and the words that a user
+names for a language of his own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from tabby_lsp import languages
 from tabby_lsp.index.comments import first_paragraph
@@ -49,9 +51,9 @@ _MODIFIERS = (
     "companion external const constexpr indirect nonisolated noncomputable pure recursive elemental rec"
 )
 _NAME = r"[^\W\d][\w$]*"
+_BEFORE = rf"\s*(?:(?:{'|'.join(_MODIFIERS.split())})(?:\([\w\s]*\))?\s+)*"
 _BEGINS = re.compile(
-    rf"\s*(?:(?:{'|'.join(_MODIFIERS.split())})(?:\([\w\s]*\))?\s+)*"
-    rf"(?P<keyword>{'|'.join(sorted(_KIND, key=len, reverse=True))})\s+"
+    rf"{_BEFORE}(?P<keyword>{'|'.join(sorted(_KIND, key=len, reverse=True))})\s+"
     rf"(?:<[^<>]*>\s*|\([^()]*\)\s*)?(?P<name>{_NAME}(?:[.:]+{_NAME})*[?!]?)(?P<rest>.*)"
 )
 _ASSIGNED = re.compile(
@@ -121,7 +123,7 @@ _ATTRIBUTE = re.compile(r"\s*(?:@[\w.:]+|#\[|\[\w)")
 
 def read_lines(lines: Sequence[str], language: str) -> tuple[list[Definition], list[Import], Iterable[str]]:
     """Definitions, imports and references of a text; nothing is certain."""
-    marker = languages.language(language).comment
+    marker, keywords = languages.language(language).comment, languages.language(language).keywords
     if language == "markdown":
         return _sections(lines), [], ()
     definitions: list[Definition] = []
@@ -146,7 +148,7 @@ def read_lines(lines: Sequence[str], language: str) -> tuple[list[Definition], l
         references.update(words)
     _measure(definitions, lines, marker)
     _comment(definitions, lines, marker)
-    return definitions, imports, [name for name in references if not is_keyword(name)]
+    return definitions, imports, [name for name in references if not (is_keyword(name) or name in keywords)]
 
 
 def is_keyword(name: str) -> bool:
@@ -192,7 +194,31 @@ def _begins(lines: Sequence[str], number: int, line: str, language: str) -> tupl
         following = lines[number + 1].strip() if number + 1 < len(lines) else ""
         if line.endswith("{") or following == "{":
             return "function", found["name"]
-    return None
+    keywords = languages.language(language).keywords
+    return _begins_as_said(lines, number, line, keywords) if keywords else None
+
+
+def _begins_as_said(lines: Sequence[str], number: int, line: str, keywords: tuple[str, ...]) -> tuple[str, str] | None:
+    """The same by the words of a user, who may have named every keyword of the language."""
+    pattern = _pattern_of(keywords)
+    found = pattern.match(line) if pattern and not _IMPORT.match(line) else None
+    if not found or is_keyword(found["name"]) or found["name"] in keywords:
+        return None
+    following = lines[number + 1][:MOST_LINE].rstrip() if number + 1 < len(lines) else ""
+    has_body = _OPENS.search(line) or following.strip() == "{" or _indent(following) > _indent(line)
+    if not has_body and line[:1].isspace():
+        return None  # a statement, as far as one can tell
+    if found["rest"].lstrip().startswith("("):
+        return "function", found["name"]
+    return "class" if has_body else "variable", found["name"]
+
+
+@cache
+def _pattern_of(keywords: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Of those that are not keywords elsewhere, too: what these begin is known."""
+    own = sorted((each for each in keywords if not is_keyword(each)), key=len, reverse=True)
+    words = "|".join(re.escape(each) for each in own)
+    return re.compile(rf"{_BEFORE}(?:{words})\s+(?P<name>{_NAME}(?:[.:]+{_NAME})*)(?P<rest>.*)") if own else None
 
 
 def _measure(definitions: Sequence[Definition], lines: Sequence[str], marker: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tabby_lsp import config
 from tabby_lsp.config import IndexSettings
+from tabby_lsp.data import AdditionalLanguage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Plan:
     ignore: tuple[str, ...] = ()
     most_bytes: int = 1_000_000
     watched: bool = False  # whether the client says which files change
+    languages: tuple[AdditionalLanguage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,12 @@ class IndexState:
     note: str = ""  # why something is not as it should be
 
 
-def plan(workspace: Sequence[Path], settings: IndexSettings, watched: bool = False) -> tuple[Plan | None, str]:
+def plan(
+    workspace: Sequence[Path],
+    settings: IndexSettings,
+    watched: bool = False,
+    languages: tuple[AdditionalLanguage, ...] = (),
+) -> tuple[Plan | None, str]:
     """The plan for the folders of a workspace and those of the settings, and what is not indexed; None if nothing is.
 
     Looks at the disk: not to be called where nothing may wait.
@@ -74,9 +81,10 @@ def plan(workspace: Sequence[Path], settings: IndexSettings, watched: bool = Fal
     names = tuple(str(folder) for folder in folders)
     # Nobody tells of changes in folders that the editor does not have open.
     watched = watched and folders.keys() <= set(workspace)
-    database = config.data_folder() / "index" / f"{_hash(names)}.sqlite"
+    # With other languages the same files read otherwise: that is another index.
+    database = config.data_folder() / "index" / f"{_hash(names, languages)}.sqlite"
     most_bytes = settings.max_file_kilobytes * 1000
-    return Plan(str(database), names, settings.ignore, most_bytes, watched), " ".join(notes)
+    return Plan(str(database), names, settings.ignore, most_bytes, watched, languages), " ".join(notes)
 
 
 def _why_not(folder: Path) -> str:
@@ -93,8 +101,8 @@ def _why_not(folder: Path) -> str:
     return ""
 
 
-def _hash(names: Iterable[str]) -> str:
-    joined = "\0".join(sorted(os.path.normcase(name) for name in names))
+def _hash(names: Iterable[str], languages: Sequence[AdditionalLanguage]) -> str:
+    joined = "\0".join([*sorted(os.path.normcase(name) for name in names), *map(repr, languages)])
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tabby_lsp import machine, wire
+from tabby_lsp import languages, machine, wire
 from tabby_lsp.data import from_json, to_json
 from tabby_lsp.index.plan import IndexState, Plan
 from tabby_lsp.index.upkeep import Place, Upkeep
@@ -52,6 +52,7 @@ def main() -> None:
     messages: Messages = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(messages,), daemon=True).start()
     plan = from_json(Plan, first["plan"])
+    languages.use(plan.languages)
     try:
         upkeep = Upkeep(plan, lambda mark: pipe.send(kind="reading", mark=mark), first["deaths"])
     except Exception as error:  # whatever it is, it would be the same the next time

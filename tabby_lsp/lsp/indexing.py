@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabby_lsp.config import IndexSettings
+from tabby_lsp.config import Settings
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
@@ -45,7 +45,7 @@ class Indexing:
     async def use(
         self,
         folders: Sequence[str],
-        settings: IndexSettings,
+        settings: Settings,
         watched: bool,
         documents: Iterable[Document],
         ready: Callable[[], Awaitable[None]],
@@ -56,7 +56,8 @@ class Indexing:
         """
         async with self._replacing:
             paths = [path for folder in folders if (path := path_of_url(folder))]
-            wanted, self._note = await asyncio.to_thread(plan, paths, settings, watched)
+            languages = settings.additional_languages
+            wanted, self._note = await asyncio.to_thread(plan, paths, settings.index, watched, languages)
             same = wanted == self.plan and not (self._indexer and self._indexer.down)
             if not same:
                 await self.close()

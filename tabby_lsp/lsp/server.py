@@ -195,7 +195,7 @@ class TabbyServer(LanguageServer):
         if self._watched is None and folders and self.settings.index.enabled:
             self._watched = await self._watch_files()
         documents = self.protocol.documents
-        if await self.index.use(folders, self.settings.index, bool(self._watched), documents, self.settled):
+        if await self.index.use(folders, self.settings, bool(self._watched), documents, self.settled):
             self.spawn(self.show_indexing())
 
     def _folders(self) -> list[str]:

@@ -65,4 +65,5 @@ def engine_settings(settings: Settings) -> EngineSettings:
         max_prompt_tokens=settings.completion.max_prompt_tokens,
         speculation=settings.completion.speculation,
         confidence=settings.completion.confidence,
+        languages=settings.additional_languages,
     )
