@@ -43,11 +43,18 @@ class Capture(NamedTuple):
     last: int
 
 
+class Reading(NamedTuple):
+    """What a query finds. Identifiers are most of it, and only where they begin and end is asked of them."""
+
+    captures: list[Capture]
+    identifiers: list[tuple[int, int]]  # all that the query calls `@reference`, in their order
+
+
 def has_grammar(language: str) -> bool:
     return bool(languages.language(language).grammar)
 
 
-def captures(text: str, language: str, query: str, milliseconds: int = PARSE_MILLISECONDS) -> list[Capture] | None:
+def read(text: str, language: str, query: str, milliseconds: int = PARSE_MILLISECONDS) -> Reading | None:
     """What a query finds, in parts of the text with syntax errors as far as something is understood there.
 
     None if there is no grammar, or if the text is too large, takes too long or is not in this language at all.
@@ -57,20 +64,21 @@ def captures(text: str, language: str, query: str, milliseconds: int = PARSE_MIL
     tree = _tree(text, grammar, milliseconds)
     if tree is None or any(_is_wide(node) for node in _faults(tree.root_node)):
         return None
-    found = []
-    for number, nodes in enumerate(_matches(_query(grammar, query), tree.root_node)):
-        for name, node in nodes:
-            start, end = node.start_byte, node.end_byte
-            last, column = node.end_point
-            # A node that ends with a line end would otherwise reach into the line behind it.
-            found.append(
-                Capture(name, number, start, end, node.start_point[0], last if column or start == end else last - 1)
-            )
+    found = Reading([], [])
+    for number, (name, node) in _matches(_query(grammar, query), tree.root_node):
+        start, end = node.start_byte, node.end_byte
+        if name == "reference":
+            found.identifiers.append((start, end))
+            continue
+        last, column = node.end_point
+        # A node that ends with a line end would otherwise reach into the line behind it.
+        last = last if column or start == end else last - 1
+        found.captures.append(Capture(name, number, start, end, node.start_point[0], last))
     return found
 
 
 def errors(text: str, language: str) -> int | None:
-    """Number of places where the text is not of its language; None as for `captures`."""
+    """Number of places where the text is not of its language; None as for `read`."""
     tree = _tree(text, languages.language(language).grammar, PARSE_MILLISECONDS)
     return None if tree is None else sum(1 for _ in _faults(tree.root_node))
 
@@ -184,11 +192,13 @@ if sys.version_info >= (3, 13):
 
         return Query(language, text)
 
-    def _matches(query: Query, root: Node) -> Iterable[list[tuple[str, Node]]]:
+    def _matches(query: Query, root: Node) -> Iterable[tuple[int, tuple[str, Node]]]:
         from tree_sitter import QueryCursor
 
-        for _, nodes in QueryCursor(query).matches(root):
-            yield [(name, node) for name, several in nodes.items() for node in several]
+        for number, (_, nodes) in enumerate(QueryCursor(query).matches(root)):
+            for name, several in nodes.items():
+                for node in several:
+                    yield number, (name, node)
 
 else:
     _OLD_NAMES: Mapping[str, str] = {"csharp": "c_sharp"}
@@ -220,13 +230,11 @@ else:
     def _compile(language: Language, text: str) -> Query:
         return language.query(text)
 
-    def _matches(query: Query, root: Node) -> Iterable[list[tuple[str, Node]]]:
-        for _, nodes in query.matches(root):
-            yield [
-                (name, node)
-                for name, several in nodes.items()
-                for node in (several if isinstance(several, list) else (several,))
-            ]
+    def _matches(query: Query, root: Node) -> Iterable[tuple[int, tuple[str, Node]]]:
+        for number, (_, nodes) in enumerate(query.matches(root)):
+            for name, several in nodes.items():
+                for node in several if isinstance(several, list) else (several,):
+                    yield number, (name, node)
 
 
 # The end of the difference.

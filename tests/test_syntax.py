@@ -30,9 +30,13 @@ NAMES = "(identifier) @name"
 
 
 def names(text: str, language: str = "python", pattern: str = NAMES) -> list[str]:
-    found = syntax.captures(text, language, pattern)
+    return [text[each.start : each.end] for each in captures(text, language, pattern)]
+
+
+def captures(text: str, language: str, pattern: str) -> list[syntax.Capture]:
+    found = syntax.read(text, language, pattern)
     assert found is not None
-    return [text[each.start : each.end] for each in found]
+    return found.captures
 
 
 def test_importing_the_module_loads_no_tree_sitter() -> None:
@@ -60,7 +64,7 @@ def test_a_grammar_is_named_for_no_language_but_those() -> None:
 
 @pytest.mark.parametrize("language", ["lua", "plaintext", "no such language"])
 def test_without_a_grammar_there_is_no_answer(language: str) -> None:
-    assert syntax.captures("x = 1\n", language, NAMES) is None
+    assert syntax.read("x = 1\n", language, NAMES) is None
     assert syntax.errors("x = 1\n", language) is None
 
 
@@ -76,7 +80,7 @@ def test_without_a_grammar_there_is_no_answer(language: str) -> None:
     ids=["names", "strings", "line ends", "surrogates", "carriage returns"],
 )
 def test_offsets_are_characters_and_rows_are_lines(text: str) -> None:
-    found = syntax.captures(text, "python", NAMES)
+    found = captures(text, "python", NAMES)
     assert found
     lines = split_lines(text)
     for each in found:
@@ -88,19 +92,24 @@ def test_offsets_are_characters_and_rows_are_lines(text: str) -> None:
 
 
 def test_a_node_that_ends_with_its_line_does_not_reach_into_the_next() -> None:
-    found = syntax.captures("#define A 1\n#define B 2\n", "c", "(preproc_def) @it")
-    assert found is not None
+    found = captures("#define A 1\n#define B 2\n", "c", "(preproc_def) @it")
     assert [(each.first, each.last) for each in found] == [(0, 0), (1, 1)]
 
 
 def test_captures_of_one_match_have_the_same_number() -> None:
     text = "def a(): pass\ndef b(): pass\n"
-    found = syntax.captures(text, "python", "(function_definition name: (_) @name body: (_) @body) @whole")
-    assert found is not None
+    found = captures(text, "python", "(function_definition name: (_) @name body: (_) @body) @whole")
     matches: dict[int, set[str]] = {}
     for each in found:
         matches.setdefault(each.match, set()).add(each.name)
     assert list(matches.values()) == [{"name", "body", "whole"}] * 2
+
+
+def test_of_references_only_the_place_is_told() -> None:
+    found = syntax.read("a = b.c\n", "python", f"{NAMES}\n\n(identifier) @reference")
+    assert found is not None
+    assert {each.name for each in found.captures} == {"name"}
+    assert sorted(found.identifiers) == [(0, 1), (4, 5), (6, 7)]
 
 
 def test_what_stands_around_a_syntax_error_is_found() -> None:
@@ -123,21 +132,22 @@ def test_a_pattern_that_the_grammar_does_not_know_is_left_out() -> None:
 
 
 def test_a_parse_that_takes_too_long_is_given_up_and_the_next_one_is_not_spoilt() -> None:
-    assert syntax.captures("x = [" + "(1 + 2), " * 200_000 + "]\n", "python", NAMES, milliseconds=1) is None
+    assert syntax.read("x = [" + "(1 + 2), " * 200_000 + "]\n", "python", NAMES, milliseconds=1) is None
     assert names("y\n") == ["y"]
 
 
 def test_a_text_that_is_too_large_is_not_parsed() -> None:
-    assert syntax.captures("x\n" * (syntax.MOST_CHARACTERS // 2 + 1), "python", NAMES) is None
+    assert syntax.read("x\n" * (syntax.MOST_CHARACTERS // 2 + 1), "python", NAMES) is None
 
 
 def test_a_text_that_is_one_great_error_is_not_queried() -> None:
-    assert syntax.captures("(" * 200_000, "c", NAMES) is None
+    assert syntax.read("(" * 200_000, "c", NAMES) is None
 
 
 @pytest.mark.parametrize("text", ["\x00\x01\x02", "\x00" * 1000, "\udcff\udcfe" * 100, "(((((" * 100, "\\\n" * 500])
 @pytest.mark.parametrize("language", GRAMMARS)
 def test_no_text_makes_it_fail(language: str, text: str) -> None:
-    found = syntax.captures(text, language, query(language))
-    assert found is None or all(0 <= each.start <= each.end <= len(text) for each in found)
+    found = syntax.read(text, language, query(language))
+    places = [*((each.start, each.end) for each in found.captures), *found.identifiers] if found else []
+    assert all(0 <= start <= end <= len(text) for start, end in places)
     assert syntax.errors(text, language) is not None

@@ -1,6 +1,6 @@
-"""A file as it is stored: its outline, and its chunks with the terms that they are found by.
+"""A file as it is stored: its outline and its chunks, and the terms that a text is found by.
 
-Knows no database. Here is nearly all of the time that indexing takes.
+Knows no database. Here is most of the time that indexing takes.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def terms(text: str) -> list[str]:
 class Chunk:
     first: int
     last: int
-    text: bytes  # compressed
-    terms: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +60,21 @@ class Entry:
 
 
 def prepare(path: str, language: str, text: str, stamp: Stamp) -> Entry:
-    """All that is to be stored of a file; here is nearly all of the time that indexing takes."""
+    """All that is to be stored of a file."""
     text = storable(text)
     lines = split_lines(text)
     found = outline(text, language)
-    chunks = tuple(_chunk(first, last, "".join(lines[first : last + 1])) for first, last in found.chunks)
+    chunks = tuple(Chunk(first, last, "".join(lines[first : last + 1])) for first, last in found.chunks)
     return Entry(storable(path), language, stamp, digest(text), len(lines) - (not lines[-1]), found, chunks)
-
-
-def _chunk(first: int, last: int, text: str) -> Chunk:
-    return Chunk(first, last, zlib.compress(text.encode("utf-8"), 1), joined_terms(text))
 
 
 def joined_terms(text: str) -> str:
     return " ".join(terms(text))
+
+
+def packed(text: str) -> bytes:
+    """A chunk's text as it is kept."""
+    return zlib.compress(text.encode("utf-8"), 1)
 
 
 def unpacked(text: bytes) -> str:

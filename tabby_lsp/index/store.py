@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tabby_lsp.index.database import Database
-from tabby_lsp.index.entry import Chunk, Entry, digest, joined_terms, prepare, storable, unpacked
+from tabby_lsp.index.entry import Chunk, Entry, digest, joined_terms, packed, prepare, storable, unpacked
 from tabby_lsp.index.walk import Stamp
 
 UNKNOWN = Stamp(-1, -1)  # of a file that is not known to be on the disk
@@ -263,27 +263,34 @@ def _replace(database: sqlite3.Connection, root: int, entry: Entry, buffer: bool
 
 
 def _replace_chunks(database: sqlite3.Connection, file: int, chunks: Sequence[Chunk]) -> None:
-    """Chunks whose text is the same stay and only move: while one types in a file that is all of them but one."""
-    rows = database.execute("SELECT id, text FROM chunks WHERE file = ?", (file,)).fetchall()
-    old: dict[bytes, list[int]] = {}
-    for id, text in rows:
-        old.setdefault(text, []).append(id)
+    """Chunks whose text is the same stay and only move: while one types in a file that is all of them but one.
+
+    To pack the others and to find their terms is left until here, since it takes as long as a parse.
+    """
+    rows = database.execute("SELECT id, first, last, text FROM chunks WHERE file = ?", (file,)).fetchall()
+    old: dict[str, list[tuple[int, int, int]]] = {}
+    for id, first, last, text in rows:
+        old.setdefault(unpacked(text), []).append((id, first, last))
+    moved = []
     for chunk in chunks:
         same = old.get(chunk.text)
         if same:
-            place = (chunk.first, chunk.last, same.pop())
-            database.execute("UPDATE chunks SET first = ?, last = ? WHERE id = ?", place)
+            id, first, last = same.pop()
+            if (first, last) != (chunk.first, chunk.last):
+                moved.append((chunk.first, chunk.last, id))
         else:
             insert = "INSERT INTO chunks (file, first, last, text) VALUES (?, ?, ?, ?)"
-            new = database.execute(insert, (file, chunk.first, chunk.last, chunk.text)).lastrowid
-            database.execute("INSERT INTO chunk_terms (rowid, terms) VALUES (?, ?)", (new, chunk.terms))
-    _delete_chunks(database, [(id, text) for text, ids in old.items() for id in ids])
+            new = database.execute(insert, (file, chunk.first, chunk.last, packed(chunk.text))).lastrowid
+            values = (new, joined_terms(chunk.text))
+            database.execute("INSERT INTO chunk_terms (rowid, terms) VALUES (?, ?)", values)
+    database.executemany("UPDATE chunks SET first = ?, last = ? WHERE id = ?", moved)
+    _delete_chunks(database, [(id, text) for text, same in old.items() for id, _, _ in same])
 
 
-def _delete_chunks(database: sqlite3.Connection, chunks: Iterable[tuple[int, bytes]]) -> None:
+def _delete_chunks(database: sqlite3.Connection, chunks: Iterable[tuple[int, str]]) -> None:
     """A table without text has to be told what it forgets: exactly the terms that it was given."""
     for id, text in chunks:
-        forgotten = (id, joined_terms(unpacked(text)))
+        forgotten = (id, joined_terms(text))
         database.execute("INSERT INTO chunk_terms (chunk_terms, rowid, terms) VALUES ('delete', ?, ?)", forgotten)
         database.execute("DELETE FROM chunks WHERE id = ?", (id,))
 
@@ -301,7 +308,8 @@ def _replace_uses(database: sqlite3.Connection, file: int, names: str) -> None:
 
 
 def _delete(database: sqlite3.Connection, file: int) -> None:
-    _delete_chunks(database, database.execute("SELECT id, text FROM chunks WHERE file = ?", (file,)).fetchall())
+    rows = database.execute("SELECT id, text FROM chunks WHERE file = ?", (file,)).fetchall()
+    _delete_chunks(database, [(id, unpacked(text)) for id, text in rows])
     _replace_uses(database, file, "")
     for table in ("symbols", "imports"):
         database.execute(f"DELETE FROM {table} WHERE file = ?", (file,))

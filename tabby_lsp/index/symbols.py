@@ -19,7 +19,7 @@ Patterns marked "older" or "newer" are of one generation of grammars (see `tabby
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,7 +31,7 @@ from tabby_lsp.index.chunks import chunks
 from tabby_lsp.index.comments import first_paragraph
 from tabby_lsp.index.lines import is_keyword, read_lines
 from tabby_lsp.index.parts import Definition, Import, Outline, Symbol, nest, symbols_of
-from tabby_lsp.syntax import Capture
+from tabby_lsp.syntax import Capture, Reading
 from tabby_lsp.text import split_lines
 
 __all__ = ["Import", "Outline", "Symbol", "outline"]
@@ -39,7 +39,7 @@ __all__ = ["Import", "Outline", "Symbol", "outline"]
 _KINDS = ("class", "function", "module", "type", "constant", "variable", "")  # the most telling first
 _IS_TYPE = {kind: kind in ("class", "type") for kind in _KINDS}
 _IMPORTING = {"require", "require_relative", "load", "autoload"}
-_SINGLE = ("decorated", "outer", "attached", "comment", "doc", "import.whole", "reference", "error")
+_SINGLE = ("decorated", "outer", "attached", "comment", "doc", "import.whole", "error")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
 _ECMASCRIPT, _C_FAMILY = "ecmascript", "c_family"  # what is the same in several grammars
 _QUERIES_OF = {
@@ -69,12 +69,12 @@ def _read(
     text: str, lines: Sequence[str], language: str
 ) -> tuple[list[Definition], list[Import], Iterable[str]] | None:
     """What the grammar says; None where there is none or it cannot be used."""
-    captures = _captures(text, language)
-    if captures is None:
+    reading = _reading(text, language)
+    if reading is None:
         return None
     single: dict[str, list[Capture]] = {name: [] for name in _SINGLE}
     matches: dict[int, list[Capture]] = {}
-    for each in captures:
+    for each in reading.captures:
         if each.name in single:
             single[each.name].append(each)
         else:
@@ -87,17 +87,17 @@ def _read(
     spans.update((each.start, each.end) for each in single["import.whole"])
     if single["error"]:
         definitions.extend(_missed(definitions, lines, language, single["error"]))
-    return definitions, imports, _references(text, single, spans, names)
+    return definitions, imports, _references(text, lines, reading, spans, names)
 
 
-def _captures(text: str, language: str) -> list[Capture] | None:
+def _reading(text: str, language: str) -> Reading | None:
     if not syntax.has_grammar(language):
         return None
-    found = syntax.captures(text, language, query(language))
-    if found is None or language not in _MAY_BE or not _unclear(found):
+    found = syntax.read(text, language, query(language))
+    if found is None or language not in _MAY_BE or not _unclear(found.captures):
         return found
-    other = _captures(text, _MAY_BE[language])
-    return found if other is None or len(_unclear(other)) >= len(_unclear(found)) else other
+    other = _reading(text, _MAY_BE[language])
+    return found if other is None or len(_unclear(other.captures)) >= len(_unclear(found.captures)) else other
 
 
 def _unclear(captures: Iterable[Capture]) -> set[int]:
@@ -285,18 +285,19 @@ def _unquoted(text: str) -> str:
 
 
 def _references(
-    text: str, single: dict[str, list[Capture]], spans: set[tuple[int, int]], names: set[int]
+    text: str, lines: Sequence[str], reading: Reading, imports: set[tuple[int, int]], defined: set[int]
 ) -> Iterable[str]:
     """Distinct identifiers outside of imports, but for those that stand there to be defined."""
     found: dict[str, None] = {}
-    imported = sorted(spans, reverse=True)
-    unclear = _unclear(single["error"])  # where a grammar takes its own keywords for names
+    imported = sorted(imports, reverse=True)
+    unclear = _unclear(reading.captures)  # where a grammar takes its own keywords for names
+    ends = list(accumulate(map(len, lines))) if unclear else []
     end = -1  # of the imports that began so far
-    for each in sorted(single["reference"], key=lambda each: each.start):
-        while imported and imported[-1][0] <= each.start:
+    for start, stop in sorted(reading.identifiers):
+        while imported and imported[-1][0] <= start:
             end = max(end, imported.pop()[1])
-        if each.start >= end and each.start not in names:
-            name = text[each.start : each.end]
-            if each.first not in unclear or not is_keyword(name):
+        if start >= end and start not in defined:
+            name = text[start:stop]
+            if not unclear or not is_keyword(name) or bisect_right(ends, start) not in unclear:
                 found[name] = None
     return found
