@@ -22,6 +22,7 @@ from tabby_lsp import machine
 from tabby_lsp.config import IndexSettings
 from tabby_lsp.index import process
 from tabby_lsp.index.client import Indexer
+from tabby_lsp.index.contents import HEAD_BYTES
 from tabby_lsp.index.plan import Plan, others_inside, place_of, plan
 from tabby_lsp.index.process import Messages
 from tabby_lsp.index.search import Search
@@ -191,6 +192,87 @@ async def test_the_workspace_is_byte_for_byte_what_it_was(wanted: Plan, folder: 
         indexer.closed(folder / "a.py")
         await until(lambda: paths_of(wanted.database, "alpha"))
     assert everything() == before
+
+
+def test_very_many_files_are_indexed_and_looked_at_again_without_being_opened(
+    wanted: Plan, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In steps that let an editor be heard. As with 200,000 of them (tried), only that here it takes seconds."""
+    for number in range(200):
+        below = folder / f"d{number // 10}" / f"e{number % 10}"
+        below.mkdir(parents=True)
+        for each in range(100):
+            (below / f"m{each}.py").write_bytes(b"def name_%d_%d(x):\n    return x\n" % (number, each))
+    upkeep = Upkeep(wanted, lambda mark: None, {})
+    try:
+        steps = sum(1 for _ in upkeep.scan())
+        assert upkeep.state.files == 20_002 and upkeep.state.skipped == ()
+        assert steps > 20_002, "one for every file that was read"
+        assert paths_of(wanted.database, "name_57_83") == ["d5/e7/m83.py"]
+        (folder / "d5" / "e7" / "m83.py").write_bytes(b"def another(x):\n    return x\n")
+        opened = []
+        monkeypatch.setattr(upkeep, "_reading", opened.append)
+        assert sum(1 for _ in upkeep.scan()) < 300
+        assert len(opened) == 2, "the one that has changed, and the end of it"
+        assert paths_of(wanted.database, "another") == ["d5/e7/m83.py"]
+    finally:
+        upkeep.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+async def test_a_workspace_with_a_name_that_cannot_be_printed_is_one(root: Path, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/new\nline \xff"))
+    folder.mkdir()
+    (folder / "a.py").write_text("def alpha():\n    pass\n", encoding="utf-8")
+    odd = folder / os.fsdecode(b"odd\n\xfe.py")
+    odd.write_text("def odd():\n    pass\n", encoding="utf-8")
+    wanted, _ = plan([folder], IndexSettings(), watched=True)
+    assert wanted is not None
+    async with running(wanted) as indexer:
+        assert skipped(indexer) == {"a name that cannot be printed": 1}
+        indexer.buffer(odd, "python", lambda: "def odd():\n    pass\n")
+        indexer.changed([odd, folder / "gone\n.py"])
+        indexer.buffer(folder / "a.py", "python", lambda: "def unsaved():\n    pass\n")
+        await until(lambda: paths_of(wanted.database, "unsaved") == ["a.py"])
+        assert paths_of(wanted.database, "odd") == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    wanted: Plan, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows, it shrinks and it becomes another kind of thing, each between the first bytes and the last."""
+    harm = {
+        "grows.py": lambda file: file.write_text("def whole():\n    pass\n" * 2, encoding="utf-8"),
+        "shrinks.py": lambda file: file.write_text("", encoding="utf-8"),
+        "vanishes.py": lambda file: file.unlink(),
+        "folder.py": lambda file: (file.unlink(), file.mkdir()),
+    }
+    for name in harm:
+        (folder / name).write_text("def half():\n    pass\n" * 3, encoding="utf-8")
+    names = {(folder / name).stat().st_ino: name for name in harm}
+    read = os.read
+
+    def interrupted(descriptor: int, most: int) -> bytes:
+        name = names.get(os.fstat(descriptor).st_ino) if most > HEAD_BYTES else None
+        part = read(descriptor, 10 if name else most)
+        if name:
+            del names[os.fstat(descriptor).st_ino]
+            harm[name](folder / name)
+        return part
+
+    monkeypatch.setattr("tabby_lsp.index.contents.os.read", interrupted)
+    upkeep = Upkeep(wanted, lambda mark: None, {})
+    try:
+        for _ in upkeep.scan():
+            pass
+        assert names == {}, "all of them were harmed"
+        for _ in upkeep.scan():
+            pass
+        assert paths_of(wanted.database, "whole") == ["grows.py"] * 2
+        assert paths_of(wanted.database, "half") == []
+        assert upkeep.state.files == 4, "with a.py, pkg/b.py and the one that is empty now"
+    finally:
+        upkeep.close()
 
 
 # --- what changes
@@ -407,6 +489,40 @@ async def test_an_index_that_is_lost_under_a_running_indexer_is_made_anew(
         await until(lambda: "made anew" in indexer.state.note and not indexer.state.scanning)
 
 
+# A grammar that never comes to an end: that of Lua does not for this text, and so it is used for no Lua.
+HANGING = """
+import sys
+from pathlib import Path
+from tabby_lsp import languages
+from tabby_lsp.index import symbols, upkeep
+from tabby_lsp.index.plan import Plan
+
+lua = languages.Language("lua", "Lua", "--", "lua")
+languages._in_use = languages.Table({"lua": lua}, {"lua": "lua"})
+symbols.query = lambda language: "(identifier) @reference"
+upkeep.FILE_SECONDS = 1
+upkeep.Upkeep(Plan(sys.argv[1], (sys.argv[2],)), lambda mark: print(mark, flush=True), {}).changed(sys.argv[2], "x.lua")
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the newer grammar ends")
+async def test_a_grammar_that_hangs_ends_its_process_and_is_not_tried_a_third_time(wanted: Plan, folder: Path) -> None:
+    (folder / "x.lua").write_text("x = 1\n", encoding="utf-8", newline="\n")
+    arguments = [sys.executable, "-c", HANGING, wanted.database, str(folder)]
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode != 0 and "Timeout" in result.stderr
+    mark = result.stdout.strip()
+    assert mark, "who to blame is told before"
+    upkeep = Upkeep(wanted, lambda mark: None, {mark: 2})
+    try:
+        for _ in upkeep.scan():
+            pass
+        assert [each.reason for each in upkeep.state.skipped] == [CRASHED]
+        assert upkeep.state.files == 2
+    finally:
+        upkeep.close()
+
+
 async def test_two_servers_on_one_folder_see_each_others_work(wanted: Plan, folder: Path) -> None:
     async with running(wanted) as first:
         first.buffer(folder / "a.py", "python", lambda: "def of_the_first():\n    pass\n")
@@ -612,6 +728,27 @@ def test_folders_of_the_workspace_and_of_the_settings_come_and_go(folder: Path, 
         editor.notify("workspace/didChangeConfiguration", {"settings": settings})
         editor.wait(lambda each: each.get("method") == "window/showMessage" and "`index.ignore`" in str(each["params"]))
         assert editor.request("tabby/status", {})["index"]["files"] == 3, "a cloned repository might have said so"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file can be neither deleted nor written over")
+def test_an_index_that_is_lost_under_a_running_server_costs_no_suggestion(folder: Path, root: Path) -> None:
+    with Editor() as editor:
+        start(editor, folder)
+        uri = (folder / "c.py").as_uri()
+        editor.open("from pkg.b import beta\n\n\ndef unsaved():\n    return ", uri=uri)
+        wait_for(lambda: found_by(root, "unsaved"))
+        for number, harm in enumerate(("deleted", "garbage", "deleted")):
+            for file in (root / "lsp" / "index").iterdir():
+                if harm == "deleted":
+                    file.unlink()
+                elif file.suffix == ".sqlite":
+                    file.write_bytes(b"garbage " * 10_000)
+            editor.inline((4, 11), uri=uri)
+            wait_for(lambda: found_by(root, "alpha") and found_by(root, "unsaved"))
+            editor.change(2 + number, (4, 11), "b", uri=uri)
+            editor.inline((4, 12), uri=uri)
+        index = indexed(editor, lambda index: index["files"] == 3)
+        assert "made anew" in index["note"]
 
 
 def test_an_index_that_is_switched_off_is_not_made(folder: Path, root: Path) -> None:

@@ -16,7 +16,7 @@ from tabby_lsp.data import from_json, to_json
 from tabby_lsp.index.plan import IndexState, Plan, place_of
 
 # A text is sent when it has rested for so long, and while one types at least so often.
-REST_SECONDS, MOST_SECONDS = 0.15, 1.0
+REST_SECONDS, MOST_SECONDS = 0.12, 1.0
 
 Place = tuple[str, str]  # folder and path in it
 _STARTING = IndexState(scanning=True)
