@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from editor import Editor
 from test_cli import complete, run
-from test_indexer import paths_of, running
+from test_indexer import found_by, indexed, paths_of, running
 from test_symbols import written
 
 from tabby_lsp import config, languages
@@ -142,6 +143,17 @@ async def test_an_indexer_knows_the_language(tmp_path: Path) -> None:
     async with running(wanted):
         assert paths_of(wanted.database, "Wheel") == paths_of(wanted.database, "spokes") == ["wheel.gad"]
     assert "wheel.gad:4: private gadget Wheel" in run("search", "Wheel", "--in", str(folder), *said()).stdout
+
+
+def test_a_server_knows_the_language(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "wheel.gad").write_text(TEXT, encoding="utf-8")
+    with Editor() as editor:
+        folders = [{"uri": folder.as_uri(), "name": "it"}]
+        editor.start(workspaceFolders=folders, initializationOptions={"additional_languages": [GADGETS]})
+        indexed(editor)
+        assert found_by(root, "Wheel") == ["wheel.gad"]
 
 
 async def test_the_engine_knows_its_comments() -> None:
