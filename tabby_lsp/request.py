@@ -169,7 +169,7 @@ def _related(settings: Settings, place: Place, room: int, tell: Tell) -> list[Re
     if place.folder is None:
         tell("no pieces of other files: the file is not in the folder where you are; name its folder with --in.")
         return []
-    wanted, note = plan([place.folder], settings.index)
+    wanted, note = plan([place.folder], settings.index, languages=settings.additional_languages)
     if wanted is None or not Path(wanted.database).exists():
         tell(f"no pieces of other files: {note or f'there is no index; `tabby-lsp index {place.folder}` makes one.'}")
         return []

@@ -156,6 +156,7 @@ def test_a_clean_text_is_left_as_it_is() -> None:
             'def f():\n    ├"""Does it.\n    It does so when it is┤\n    return 1\n',
             '"""Does it."""',
         ),
+        ('def f():\n    ├"""Does `it`. So (e.g.┤\n    return 1\n', '"""Does `it`."""'),
         ('def f():\n    ├"""Does it,\n    and so┤\n    return 1\n', '"""Does it,\n    and so\n    """'),
         ('def f():\n    ├x = 1\n\n    """┤\n    return 1\n', "x = 1\n"),
         ("├x = '''a\nb'''┤\n", "x = '''a\nb'''"),

@@ -161,7 +161,7 @@ def end_string(text: str, context: CompletionContext) -> str:
         return head[: -len(indent) - 1] if newline and not indent.strip() and above.strip() else text
     if quote not in TRIPLES or indent.strip():
         return text + quote
-    sentences = re.match(r"(?s).*[.!?](?=\s|$)", said)
+    sentences = re.match(r"(?s).*[^\W_.]{2}[^\w\s.]*[.!?](?=\s|$)", said)  # not "e.g."
     said = sentences[0] if sentences else said
     return head + quote + said + (f"\n{indent}{quote}" if "\n" in said else quote)
 
