@@ -232,7 +232,13 @@ def test_a_client_without_inline_completion_gets_an_item_of_its_menu() -> None:
 def test_a_document_with_crlf_gets_crlf_from_the_menu() -> None:
     with Editor("--set", "completion.max_decoding_tokens=200") as editor:
         editor.start(MENU)
-        starts = ("try:\r\n    import json\r\n", "def f(x):\r\n    ", "class A:\r\n    ", "def main():\r\n    ")
+        starts = (
+            "for name in names:\r\n    ",
+            "try:\r\n    import json\r\n",
+            "def f(x):\r\n    ",
+            "class A:\r\n    ",
+            "def main():\r\n    ",
+        )
         for version, start in enumerate(starts):
             editor.open(f"{start}\r\n\r\nx = 1\r\n", version=version)
             cursor = position((start.count("\n"), len(start) - start.rindex("\n") - 1))
