@@ -19,6 +19,7 @@ from typing import Any
 from tabby_lsp import __version__, config, languages, machine
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Sampling
+from tabby_lsp.settings import Settings
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 LOG_BYTES = 1_000_000
@@ -150,7 +151,7 @@ def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, 
     return tuple(layers), tuple(problems)
 
 
-def _settings(options: argparse.Namespace) -> config.Settings:
+def _settings(options: argparse.Namespace) -> Settings:
     """Those of all layers, for a command that is no server; what is wrong with them is told. Their languages are known
     from now on."""
     _start_logging(options, to_file=False)

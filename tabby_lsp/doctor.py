@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tabby_lsp import __version__, config, machine
-from tabby_lsp.config import Layer, Settings
+from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, ModelInfo, Sampling
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.models.registry import ModelNotFound, engine_settings
+from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tabby_lsp.config import Settings
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.search import Hit, Search
+from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
 

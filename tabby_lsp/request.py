@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabby_lsp.completion.context import surround
-from tabby_lsp.config import Settings
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.languages import language_of_path
 from tabby_lsp.models.registry import ModelNotFound, engine_settings
+from tabby_lsp.settings import Settings
 from tabby_lsp.text import content_length, split_lines
 
 if TYPE_CHECKING:

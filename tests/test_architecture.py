@@ -23,6 +23,7 @@ ROOMS = (
     "text",
     "machine",
     "languages",
+    "settings",
     "config",
     "wire",
     "child",

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tabby_lsp import config
-from tabby_lsp.config import IndexSettings, Layer, Settings, is_on
+from tabby_lsp.config import Layer
+from tabby_lsp.settings import IndexSettings, Settings, is_on
 
 
 def merged(*values: dict[str, Any], trusted: bool = True) -> tuple[Settings, list[str]]:

@@ -19,7 +19,6 @@ import pytest
 from editor import INLINE, Editor, Json, gone
 
 from tabby_lsp import machine
-from tabby_lsp.config import IndexSettings
 from tabby_lsp.index import process
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.contents import HEAD_BYTES
@@ -27,6 +26,7 @@ from tabby_lsp.index.plan import Plan, others_inside, place_of, plan
 from tabby_lsp.index.process import Messages
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.upkeep import CRASHED, Upkeep
+from tabby_lsp.settings import IndexSettings
 from tabby_lsp.wire import Pipe
 
 PATIENCE = 60.0  # seconds until a test gives up, far beyond what anything takes

@@ -14,12 +14,13 @@ from test_indexer import found_by, indexed, paths_of, running
 from test_symbols import written
 
 from tabby_lsp import config, languages
-from tabby_lsp.config import IndexSettings, Layer, Settings
+from tabby_lsp.config import Layer
 from tabby_lsp.data import AdditionalLanguage
 from tabby_lsp.index.contents import is_secret
 from tabby_lsp.index.plan import plan
 from tabby_lsp.index.symbols import outline
 from tabby_lsp.models.registry import engine_settings
+from tabby_lsp.settings import IndexSettings, Settings
 
 # Tabby's own example (docs/administration/code-completion) has nearly all words of its language for keywords.
 GADGETS: dict[str, Any] = {

@@ -9,8 +9,8 @@ import pytest
 
 from tabby_lsp.completion.prose import prose_at
 from tabby_lsp.completion.triggers import lengthens_full_name, reason_against
-from tabby_lsp.config import CompletionSettings
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.settings import CompletionSettings
 
 
 def at(drawing: str, language: str = "python") -> CompletionContext:

@@ -10,8 +10,8 @@ import re
 
 from tabby_lsp.completion.brackets import PROSE
 from tabby_lsp.completion.prose import prose_at
-from tabby_lsp.config import CompletionSettings, is_on
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.settings import CompletionSettings, is_on
 
 SHORTEST_NAME = 3  # letters: one or two begin too many words to be known as a whole one
 LONGEST_NAME = 100

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabby_lsp import config
-from tabby_lsp.config import IndexSettings
 from tabby_lsp.data import AdditionalLanguage
+from tabby_lsp.settings import IndexSettings
 
 
 @dataclass(frozen=True, slots=True)

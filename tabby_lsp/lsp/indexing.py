@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabby_lsp.config import Settings
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
@@ -19,6 +18,7 @@ from tabby_lsp.index.recent import Recent
 from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.lsp.documents import Change, Document
 from tabby_lsp.machine import path_of_url
+from tabby_lsp.settings import Settings
 
 if TYPE_CHECKING:
     from tabby_lsp.index.related import Related

@@ -16,7 +16,7 @@ from pygls.lsp.server import LanguageServer
 
 from tabby_lsp import __version__, config
 from tabby_lsp.completion.triggers import reason_against
-from tabby_lsp.config import Layer, Settings
+from tabby_lsp.config import Layer
 from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.index.disabled import Disabled
@@ -27,6 +27,7 @@ from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import status
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
 from tabby_lsp.models import registry
+from tabby_lsp.settings import Settings
 
 log = logging.getLogger(__name__)
 

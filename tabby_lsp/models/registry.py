@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tabby_lsp.config import Settings, tabby_root
+from tabby_lsp.config import tabby_root
 from tabby_lsp.data import EngineSettings
 from tabby_lsp.models import starter
+from tabby_lsp.settings import Settings
 
 
 class ModelNotFound(Exception):
