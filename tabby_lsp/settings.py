@@ -101,8 +101,8 @@ class CompletionSettings:
     )
     context: str = _setting(
         "auto",
-        "Whether pieces of other files go into the prompt: definitions of what is used near the cursor, and code that "
-        "looks like it. `auto`: but for the starter model, which gains nothing by it.",
+        "Whether pieces of other files go into the prompt: definitions of what is used near the cursor, tests, what "
+        "you edited lately, and code that looks like it. `auto`: but for the starter model, which gains little by it.",
         choices=("auto", "on", "off"),
     )
     debounce: int = _setting(
