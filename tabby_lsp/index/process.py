@@ -29,7 +29,7 @@ from tabby_lsp.wire import Pipe
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses: a parse that eats more ends this process and nothing else
 LOOK_SECONDS = 5.0  # between two looks at what others do to the index
-GLANCE_SECONDS = 0.2  # and between two at whether they have taken a buffer
+GLANCE_SECONDS = 1.0  # and between two at whether they have taken a buffer
 PROGRESS_SECONDS = 0.25
 LEAST_PAUSE = 30.0  # before a rescan where nobody says what changes
 SOON = 1.0  # before a rescan for something that was said
