@@ -49,7 +49,8 @@ _QUERIES_OF = {
     "c": (_C_FAMILY, "c"),
     "cpp": (_C_FAMILY, "cpp"),
 }
-_MAY_BE = {"c": "cpp"}  # what a header is in truth is not in its name
+# What a header is in truth is not in its name: here is what it may be instead, and the words that say so.
+_MAY_BE = {"c": ("cpp", re.compile(r"^\s*(?:class|namespace|template|(?:public|private|protected)\s*:)", re.MULTILINE))}
 _HEAD_REACH = 80  # characters before a definition in which words like `export` are looked for
 _NAME = re.compile(r"(?:[\w$#.@~:]|\\)+[?!=]?|operator\W+|[^\w\s()]+")
 _WORDS = re.compile(r"[\w\s]*")
@@ -94,10 +95,12 @@ def _reading(text: str, language: str) -> Reading | None:
     if not syntax.has_grammar(language):
         return None
     found = syntax.read(text, language, query(language))
-    if found is None or language not in _MAY_BE or not _unclear(found.captures):
+    if found is None or language not in _MAY_BE:
         return found
-    other = _reading(text, _MAY_BE[language])
-    return found if other is None or len(_unclear(other.captures)) >= len(_unclear(found.captures)) else other
+    name, words = _MAY_BE[language]
+    unclear, said = len(_unclear(found.captures)), words.search(text) is not None
+    other = _reading(text, name) if unclear or said else None
+    return other if other is not None and len(_unclear(other.captures)) < unclear + said else found
 
 
 def _unclear(captures: Iterable[Capture]) -> set[int]:
