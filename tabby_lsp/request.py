@@ -176,10 +176,9 @@ def _related(settings: Settings, place: Place, room: int, tell: Tell) -> list[Re
     disabled = Disabled(settings.completion.disable)
     search = Search(Path(wanted.database))
     try:
-        found = related(search, place.file, place.context, room)
+        return related(search, place.file, place.context, room, disabled=disabled)
     finally:
         search.close()
-    return [each for each in found if not disabled.names(each.snippet.path)]
 
 
 def explanation(answer: dict[str, Any]) -> list[str]:

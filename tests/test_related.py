@@ -12,6 +12,7 @@ import pytest
 from editor import INVOKED, Editor
 
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.index.entry import prepare
 from tabby_lsp.index.recent import Edit, Lately
 from tabby_lsp.index.related import Related, related
@@ -108,6 +109,14 @@ def test_the_room_is_kept(search: Search, folder: Path, room: int) -> None:
     found = ask(search, folder, room=room)
     assert sum(len(each.snippet.text) + len(each.snippet.path) for each in found) <= room
     assert bool(found) == (room > 50)
+
+
+def test_disabled_files_take_no_room(search: Search, folder: Path) -> None:
+    """Left out at the end they would have taken it from the next best."""
+    place = folder / "shop/cart.py", CompletionContext(CART, ")", "\n", language="python")
+    assert {each.snippet.path for each in related(search, *place, 150)} == {"shop/price.py"}
+    others = related(search, *place, 150, disabled=Disabled(("price.py",)))
+    assert {each.snippet.path for each in others} == {"shop/other.py"}
 
 
 def test_without_an_index_there_is_nothing(tmp_path: Path, folder: Path) -> None:

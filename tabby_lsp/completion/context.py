@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabby_lsp.text import content_length
 
-# Models that were measured to gain nothing by pieces of other files: see `tests/eval`.
+# Models that were measured to gain nothing clear of zero by pieces of other files: see `tests/eval`.
 NO_GAIN = frozenset(("tabby-starter",))
 
 # A prompt holds a few thousand tokens of some four characters. More than this is never looked at, so a request

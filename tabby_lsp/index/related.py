@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from tabby_lsp.data import CompletionContext, Snippet
+from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.index.pieces import File, Part, Piece, Span, heads, inner_scope, members, of_hit
 from tabby_lsp.index.recent import Lately
 from tabby_lsp.index.search import Hit, Search
@@ -70,10 +71,16 @@ class _Place:
 
 
 def related(
-    search: Search, file: Path, context: CompletionContext, room: int, lately: Lately | None = None
+    search: Search,
+    file: Path,
+    context: CompletionContext,
+    room: int,
+    lately: Lately | None = None,
+    disabled: Disabled | None = None,
 ) -> list[Related]:
-    """Pieces of other files and of far parts of this one, the best last, of so many characters together."""
-    lately = lately or Lately()
+    """Pieces of other files and of far parts of this one, the best last, of so many characters together; none of
+    `disabled` files."""
+    lately, disabled = lately or Lately(), disabled or Disabled()
     line = context.first_line + context.prefix.count("\n")
     shown = (context.first_line, line + context.suffix.count("\n"))
     weights = _near_names(context)
@@ -87,7 +94,7 @@ def related(
         *_viewed(search, place, lately),
         *_alike(search, place),
     ]
-    return _fitted(found, place, room)
+    return _fitted((each for each in found if not disabled.names(each.file[1])), place, room)
 
 
 def _fitted(found: Iterable[Piece], place: _Place, room: int) -> list[Related]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tabby_lsp.data import CompletionContext
 
 if TYPE_CHECKING:
+    from tabby_lsp.index.disabled import Disabled
     from tabby_lsp.index.recent import Lately
     from tabby_lsp.index.related import Related
     from tabby_lsp.index.search import Search
@@ -37,7 +38,12 @@ class Retrieval:
         self._file: Path | None = None  # that `_known` is for
 
     async def around(
-        self, file: Path, context: CompletionContext, room: int, lately: Lately | None = None
+        self,
+        file: Path,
+        context: CompletionContext,
+        room: int,
+        lately: Lately | None = None,
+        disabled: Disabled | None = None,
     ) -> tuple[Related, ...]:
         """What is known of other files for a place, in so many characters; at worst, what was for the place before in
         the same file."""
@@ -50,7 +56,7 @@ class Retrieval:
         if asks and (self._asked is None or self._asked.done()):
             self._line = line
             self._asked = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._ask, file, context, room, lately
+                self._thread, self._ask, file, context, room, lately, disabled
             )
         if self._asked is not None and not self._asked.done():
             await asyncio.wait({self._asked}, timeout=WAIT_SECONDS)
@@ -58,14 +64,16 @@ class Retrieval:
             self._known = self._asked.result()
         return self._known
 
-    def _ask(self, file: Path, context: CompletionContext, room: int, lately: Lately | None) -> tuple[Related, ...]:
+    def _ask(
+        self, file: Path, context: CompletionContext, room: int, lately: Lately | None, disabled: Disabled | None
+    ) -> tuple[Related, ...]:
         from tabby_lsp.index.related import related
         from tabby_lsp.index.search import Search
 
         try:
             if self._search is None:
                 self._search = Search(self._database)
-            return tuple(related(self._search, file, context, room, lately))
+            return tuple(related(self._search, file, context, room, lately, disabled))
         except Exception:  # a suggestion without other files is better than none
             log.exception("nothing of other files for %s", file)
             return ()

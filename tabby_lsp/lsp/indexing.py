@@ -21,6 +21,7 @@ from tabby_lsp.machine import path_of_url
 from tabby_lsp.settings import Settings
 
 if TYPE_CHECKING:
+    from tabby_lsp.index.disabled import Disabled
     from tabby_lsp.index.related import Related
 
 
@@ -98,13 +99,13 @@ class Indexing:
         if self._indexer is not None:
             self._indexer.changed([path for uri in uris if (path := path_of_url(uri))])
 
-    async def around(self, uri: str, context: CompletionContext, room: int) -> tuple[Related, ...]:
+    async def around(self, uri: str, context: CompletionContext, room: int, disabled: Disabled) -> tuple[Related, ...]:
         """Pieces of other files, and of far parts of this one, that may help at a place: so many characters."""
         path = path_of_url(uri)
         if path is None or self._retrieval is None:
             return ()
         self._recent.looked_at(path)
-        return await self._retrieval.around(path, context, room, self._recent.lately(time.monotonic()))
+        return await self._retrieval.around(path, context, room, self._recent.lately(time.monotonic()), disabled)
 
     def rescan(self) -> bool:
         """Looks at everything again. False if there is no indexer that could."""

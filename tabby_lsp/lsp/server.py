@@ -6,41 +6,29 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from lsprotocol import types as lsp
-from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from tabby_lsp import __version__, config
 from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
-from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet
+from tabby_lsp.data import CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
-from tabby_lsp.lsp.status import status
+from tabby_lsp.lsp.status import LastAnswer, last_completion, status
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
+from tabby_lsp.lsp.watching import watch_files
 from tabby_lsp.models import registry
 from tabby_lsp.settings import Settings
 
 log = logging.getLogger(__name__)
-
-WATCH_SECONDS = 10.0  # that a client has to say whether it will tell of files that change
-
-
-@dataclass(frozen=True, slots=True)
-class LastAnswer:
-    """What `tabby/status` tells of the suggestion last shown. Nothing was evaluated if none was begun for it."""
-
-    completion: Completion
-    cached: bool
-    milliseconds: float
 
 
 class TabbyServer(LanguageServer):
@@ -160,16 +148,7 @@ class TabbyServer(LanguageServer):
     def status(self) -> dict[str, Any]:
         answer = status(self.state, self._busy, self.settings.completion.trigger)
         if self.last is not None:
-            counts = self.last.completion
-            answer["lastCompletion"] = {
-                "evaluated": 0 if self.last.cached else counts.evaluated,
-                "reused": counts.reused,
-                "generated": 0 if self.last.cached else counts.generated,
-                "cached": self.last.cached,
-                "milliseconds": round(self.last.milliseconds, 3),
-                "engineMilliseconds": 0.0 if self.last.cached else round(counts.timing.total, 3),
-                "related": self.related,
-            }
+            answer["lastCompletion"] = {**last_completion(self.last), "related": self.related}
         answer["withheld"] = self.withheld
         answer["index"] = self.index.status()
         return answer
@@ -194,7 +173,7 @@ class TabbyServer(LanguageServer):
         """Indexes the workspace as it is now, behind the model: the first suggestion does not wait for it."""
         folders = self._folders()
         if self._watched is None and folders and self.settings.index.enabled:
-            self._watched = await self._watch_files()
+            self._watched = await watch_files(self)
         documents = self.protocol.documents
         if await self.index.use(folders, self.settings, bool(self._watched), documents, self.settled):
             self.spawn(self.show_indexing())
@@ -204,22 +183,6 @@ class TabbyServer(LanguageServer):
         workspace = self.protocol.workspace
         folders = [folder.uri for folder in workspace.folders.values()]
         return folders or ([workspace.root_uri] if workspace.root_uri else [])
-
-    async def _watch_files(self) -> bool:
-        """Asks the client to tell of files that change. Whether it will."""
-        workspace = self.client_capabilities.workspace
-        watching = workspace.did_change_watched_files if workspace else None
-        if not (watching and watching.dynamic_registration):
-            return False
-        method = lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES
-        options = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher(glob_pattern="**/*")])
-        params = lsp.RegistrationParams([lsp.Registration(f"tabby-lsp/{method}", method, options)])
-        try:
-            await asyncio.wait_for(self.client_register_capability_async(params), WATCH_SECONDS)
-        except (asyncio.TimeoutError, JsonRpcException) as error:  # the indexer looks by itself
-            log.warning("%s cannot be registered: %s", method, error or type(error).__name__)
-            return False
-        return True
 
     async def show_indexing(self) -> None:
         """Reports the first scan of a workspace as progress. Later ones are over before one could read it."""
@@ -300,8 +263,8 @@ class TabbyServer(LanguageServer):
         return self.state.info is not None and self.settings.completion.wants_context(self.state.info.uses_context)
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
-        around = await self.index.around(document.uri, context, self.state.info.context_room if self.state.info else 0)
-        found = [each for each in around if not self._disabled.names(each.snippet.path)]
+        room = self.state.info.context_room if self.state.info else 0
+        found = await self.index.around(document.uri, context, room, self._disabled)
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
 

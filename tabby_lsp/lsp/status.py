@@ -1,13 +1,37 @@
-"""What the server says of itself: `tabby/status`, its notifications, and the progress of loading a model.
+"""What the server says of itself: `tabby/status` and its notifications.
 
 The names are Tabby's where they mean the same (tabby-agent's `StatusInfo`). Does not know how anything is done.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from tabby_lsp.data import Completion
 from tabby_lsp.engine.client import EngineState
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The suggestion last shown. Nothing was evaluated if none was begun for it."""
+
+    completion: Completion
+    cached: bool
+    milliseconds: float
+
+
+def last_completion(last: LastAnswer) -> dict[str, Any]:
+    """What it cost."""
+    counts = last.completion
+    return {
+        "evaluated": 0 if last.cached else counts.evaluated,
+        "reused": counts.reused,
+        "generated": 0 if last.cached else counts.generated,
+        "cached": last.cached,
+        "milliseconds": round(last.milliseconds, 3),
+        "engineMilliseconds": 0.0 if last.cached else round(counts.timing.total, 3),
+    }
 
 
 def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
