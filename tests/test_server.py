@@ -522,6 +522,28 @@ def test_exit_without_shutdown_is_an_error() -> None:
         assert gone(engine)
 
 
+@pytest.mark.parametrize("ending", ["exit", "end of input", "exit and end of input"])
+def test_an_editor_may_quit_while_shutdown_is_under_way(ending: str) -> None:
+    for _ in range(3):
+        with Editor() as editor:
+            editor.start()
+            engine = editor.engine_pid()
+            waiting = editor.ask("workspace/executeCommand", {"command": "tabby.restart", "arguments": []})
+            id = editor.ask("shutdown", None)
+            if "exit" in ending:
+                editor.notify("exit", None)
+            if "end of input" in ending:
+                assert editor.process.stdin is not None
+                editor.process.stdin.close()
+            assert editor.process.wait(60) == 0
+            assert editor.answer(id) is None
+            with pytest.raises(Refused) as refused:
+                editor.answer(waiting)
+            assert refused.value.code == -32800
+            assert gone(engine)
+        assert not [each for each in editor.log if "Traceback" in each or "ERROR" in each], editor.log
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_closed_stdin_ends_everything(busy: bool) -> None:
     with Editor("--set", "completion.max_decoding_tokens=2000") as editor:

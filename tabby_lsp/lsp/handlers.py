@@ -18,6 +18,7 @@ from tabby_lsp.lsp.server import TabbyServer
 log = logging.getLogger(__name__)
 
 SECTION = "tabby-lsp"  # of workspace/configuration
+SETTLE_SECONDS = 1.0  # for which the end waits for requests that are being cancelled; they take milliseconds
 # Where a word does not trigger the completion menu, these do.
 TRIGGER_CHARACTERS = (".", "(", "[", "{", "=", ",", ":", " ")
 
@@ -190,8 +191,9 @@ async def serve(server: TabbyServer, read_from: int, write_to: int) -> int:
                 # A handler that has just been started takes the text it is about before its first await. Let it,
                 # before the next message changes that text.
                 await asyncio.sleep(0)
-    except SystemExit as exit:  # pygls' answer to the exit notification
+    except SystemExit as exit:  # the protocol's answer to the exit notification
         code = exit.code if isinstance(exit.code, int) else 0
     await server.close()
+    await server.protocol.settle(SETTLE_SECONDS)
     writer.close()
     return code

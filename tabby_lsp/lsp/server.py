@@ -57,6 +57,7 @@ class TabbyServer(LanguageServer):
         self._busy = False
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self._state_changed = asyncio.Event()
         self.protocol.on_change = self._document_changed
 
@@ -296,7 +297,12 @@ class TabbyServer(LanguageServer):
             log.error("background work failed", exc_info=task.exception())
 
     async def close(self) -> None:
-        """Ends the engine, the indexer and all that runs beside the messages."""
+        """Ends the engine, the indexer and all that runs beside the messages. All who ask for that wait for its end."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         if self.suggestions is not None:
