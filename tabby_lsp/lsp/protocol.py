@@ -294,9 +294,9 @@ class Protocol(LanguageServerProtocol):
             return
         for change in params.content_changes:
             if isinstance(change, lsp.TextDocumentContentChangePartial):
-                start = document.place(change.range.start.line, change.range.start.character)
-                end = document.place(change.range.end.line, change.range.end.character)
-                self.on_change(uri, document.replace(start, end, change.text))
+                start, end = change.range.start, change.range.end
+                edited = document.edit((start.line, start.character), (end.line, end.character), change.text)
+                self.on_change(uri, edited)
             else:
                 self.on_change(uri, document.replace_all(change.text))
 
