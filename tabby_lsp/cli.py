@@ -141,13 +141,18 @@ def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, 
     """config.toml and the command line, and what is wrong with the former."""
     file_layer, problems = config.read_config_file(config.tabby_root() / "config.toml")
     layers = [file_layer]
+    try:
+        here: Path | None = Path.cwd()
+    except OSError:  # the folder is gone
+        here = None
     for assignment in options.set:
         try:
-            layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment)))
+            layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment), folder=here))
         except ValueError as error:
             raise UsageError(str(error)) from None
     if options.model:
-        layers.append(Layer("--model", {"model": {"completion": {"local": {"model_id": options.model}}}}))
+        chosen = {"model": {"completion": {"local": {"model_id": options.model}}}}
+        layers.append(Layer("--model", chosen, folder=here))
     return tuple(layers), tuple(problems)
 
 
