@@ -137,14 +137,18 @@ def _suppressed(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
 # --- settings and logs
 
 
-def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+def _here() -> Path | None:
+    """Where the command line is given: None if that folder is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _layers(options: argparse.Namespace, here: Path | None) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
     """config.toml and the command line, and what is wrong with the former."""
     file_layer, problems = config.read_config_file(config.tabby_root() / "config.toml")
     layers = [file_layer]
-    try:
-        here: Path | None = Path.cwd()
-    except OSError:  # the folder is gone
-        here = None
     for assignment in options.set:
         try:
             layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment), folder=here))
@@ -160,7 +164,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     """Those of all layers, for a command that is no server; what is wrong with them is told. Their languages are known
     from now on."""
     _start_logging(options, to_file=False)
-    layers, problems = _layers(options)
+    layers, problems = _layers(options, _here())
     settings, more = config.merge(layers)
     for problem in (*problems, *more):
         _tell(problem)
@@ -222,11 +226,12 @@ def _serve(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     wire = machine.take_stdout()
-    layers, problems = _layers(options)
+    here = _here()
+    _layers(options, here)  # a mistake on the command line ends it here
     _start_logging(options, to_file=True)
     from tabby_lsp.lsp.handlers import create_server, serve
 
-    return asyncio.run(serve(create_server(layers, problems), 0, wire))
+    return asyncio.run(serve(create_server(lambda: _layers(options, here)), 0, wire))
 
 
 def _complete(options: argparse.Namespace) -> int:
@@ -266,7 +271,7 @@ def _doctor(options: argparse.Namespace) -> int:
     _start_logging(options, to_file=False)
     from tabby_lsp.doctor import examine
 
-    layers, problems = _layers(options)
+    layers, problems = _layers(options, _here())
     return asyncio.run(examine(layers, problems, print))
 
 

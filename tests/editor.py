@@ -1,5 +1,7 @@
 """An editor for the tests: starts the real server, speaks JSON over its pipes, keeps whatever it says.
 
+It starts it in a folder of its own, which is empty: where an editor stands is no clone of this project.
+
 Plain dicts and not pygls' client, since half of the tests send what no proper client would.
 """
 
@@ -10,6 +12,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -41,16 +44,29 @@ class Refused(Exception):
 class Editor:
     """One server process and one document or more."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None, model: Path | None = MODEL) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        model: Path | None = MODEL,
+        reads_log: bool = True,
+        answers: bool = True,
+        under: Sequence[str] = (),
+    ) -> None:
+        """`under`: a command that runs the server's. Without `answers` requests of the server wait for `reply`."""
         chosen = ("--model", str(model)) if model else ()
+        self._folder = tempfile.TemporaryDirectory(prefix="tabby-lsp-editor-")
+        self.folder = Path(self._folder.name)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tabby_lsp", *chosen, *arguments],
+            [*under, sys.executable, "-m", "tabby_lsp", *chosen, *arguments],
+            cwd=self.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
         )
         self.messages: list[Json] = []  # everything that is no response, in order
+        self._answers = answers
         self.configuration: Any = None  # what workspace/configuration is answered with
         self.log: list[str] = []
         self._responses: queue.Queue[Json] = queue.Queue()
@@ -58,7 +74,8 @@ class Editor:
         self._ids = iter(range(1, 1_000_000))
         self._arrived = threading.Condition()
         self.stray = b""
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._read, self._read_log)]
+        readers = (self._read, self._read_log) if reads_log else (self._read,)
+        self._threads = [threading.Thread(target=each, daemon=True) for each in readers]
         for thread in self._threads:
             thread.start()
 
@@ -78,21 +95,27 @@ class Editor:
                 stream.close()
             except BrokenPipeError:
                 pass
+        left = [each.name for each in self.folder.iterdir()]
+        self._folder.cleanup()
         if kind is None:
+            assert left == [], "nothing is written where the editor stands"
             assert self.stray == b"", "stdout carries frames and nothing else"
 
     def initialize(self, capabilities: Json = INLINE, encodings: Sequence[str] = ("utf-16",), **extra: Any) -> Json:
-        general = {"general": {"positionEncodings": list(encodings)}}
+        common: Json = {"general": {"positionEncodings": list(encodings)}, "tabby": {"statusDidChangeListener": True}}
         folders = [{"uri": "file:///home/me/shop", "name": "shop"}]
-        params = {"processId": None, "rootUri": None, "capabilities": {**general, **capabilities}}
+        params = {"processId": None, "rootUri": None, "capabilities": {**common, **capabilities}}
         result: Json = self.request("initialize", {**params, "workspaceFolders": folders, **extra})
         self.notify("initialized", {})
         return result
 
-    def start(self, capabilities: Json = INLINE, encodings: Sequence[str] = ("utf-16",), **extra: Any) -> Json:
-        """Initializes and waits for the model."""
+    def start(
+        self, capabilities: Json = INLINE, encodings: Sequence[str] = ("utf-16",), waits: bool = True, **extra: Any
+    ) -> Json:
+        """Initializes and, if it is told the status, waits for the model."""
         result = self.initialize(capabilities, encodings, **extra)
-        self.wait_status("readyForAutoTrigger", "readyForManualTrigger")
+        if waits:
+            self.wait_status("readyForAutoTrigger", "readyForManualTrigger")
         return result
 
     # --- messages
@@ -105,6 +128,9 @@ class Editor:
     def send(self, message: Any) -> None:
         body = json.dumps(message).encode()
         self.send_bytes(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    def reply(self, request: Json, result: Any) -> None:
+        self.send({"jsonrpc": "2.0", "id": request["id"], "result": result})
 
     def notify(self, method: str, params: Any) -> None:
         self.send({"jsonrpc": "2.0", "method": method, "params": params})
@@ -211,9 +237,8 @@ class Editor:
         if "method" not in message:
             self._responses.put(message)
             return
-        if "id" in message:
-            result = [self.configuration] if message["method"] == "workspace/configuration" else None
-            self.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
+        if "id" in message and self._answers:
+            self.reply(message, [self.configuration] if message["method"] == "workspace/configuration" else None)
         with self._arrived:
             self.messages.append(message)
             self._arrived.notify_all()

@@ -172,17 +172,14 @@ def test_an_absolute_path_of_a_model_is_one_in_every_layer(tmp_path: Path, monke
     assert len(problems) == 1 and "somebody who is known here" in problems[0]
 
 
-def test_config_toml_and_the_command_line_have_a_folder(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_toml_and_the_command_line_have_a_folder(root: Path, tmp_path: Path) -> None:
     path = root / "config.toml"
     path.write_text('[model.completion.local]\nmodel_id = "my/models/a.gguf"\n', encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    layers, problems = cli._layers(cli._parser().parse_args([]))
+    layers, problems = cli._layers(cli._parser().parse_args([]), tmp_path)
     assert problems == ()
     assert config.merge(layers)[0].model.completion.local.model_id == str(root / "my/models/a.gguf")
     for arguments in (["--model", "b.gguf"], ["--set", "model.completion.local.model_id=b.gguf"]):
-        layers, _ = cli._layers(cli._parser().parse_args(arguments))
+        layers, _ = cli._layers(cli._parser().parse_args(arguments), tmp_path)
         assert config.merge(layers)[0].model.completion.local.model_id == str(tmp_path / "b.gguf")
 
 

@@ -245,10 +245,8 @@ class Protocol(LanguageServerProtocol):
         """Ends what is under way, and waits until all of it is answered, but no longer than so many seconds."""
         if not self._shutdown:
             self._end_requests()
-        steps: list[asyncio.Future[Any]] = [
-            each for each in self._request_futures.values() if isinstance(each, asyncio.Future)
-        ]
-        if steps:
+        futures: tuple[Any, ...] = (*self._request_futures.values(),)  # asyncio's among them, whatever pygls' type says
+        if steps := [each for each in futures if asyncio.isfuture(each)]:
             await asyncio.wait(steps, timeout=seconds)
 
     # --- lifecycle
