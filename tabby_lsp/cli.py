@@ -177,7 +177,8 @@ def _tell(text: str) -> None:
 
 
 def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
-    """Logs to stderr, and for a server to a file as well. A disk that takes no file costs one line, no more."""
+    """Logs to stderr, and for a server to a file as well, where nobody waits for either. A disk that takes no file is
+    one line in it, no more."""
     logging.raiseExceptions = False
     level = getattr(logging, (options.log_level or "warning").upper())
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -194,6 +195,10 @@ def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
             )
         except OSError as error:
             problem = f"no log file: {path} cannot be written ({error.strerror})"
+    if to_file:
+        from tabby_lsp.lsp.logs import Aside, Descriptor
+
+        handlers = [Aside(each) for each in (Descriptor(2), *handlers[1:])]
     for handler in handlers:
         handler.setFormatter(form)
     logging.basicConfig(level=level, handlers=handlers)
