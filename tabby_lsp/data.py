@@ -176,7 +176,7 @@ def to_json(value: Any) -> dict[str, Any]:
 
 def from_json(kind: type[T], value: Mapping[str, Any]) -> T:
     """The inverse of `to_json`. Raises TypeError on a missing or unknown field."""
-    fields = _fields(kind)
+    fields = _fields(kind)  # type: ignore[arg-type]  # a type is hashable
     if unknown := value.keys() - fields.keys():
         raise TypeError(f"no field {min(unknown)!r}")
     return kind(**{name: restore(value[name]) if (restore := fields[name]) else value[name] for name in value})
@@ -193,6 +193,6 @@ def _restoring(hint: Any) -> Callable[[Any], Any] | None:
     if get_origin(hint) is tuple:
         restore = _restoring(get_args(hint)[0])
         return tuple if restore is None else lambda items: tuple(map(restore, items))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return functools.partial(from_json, hint)
     return None

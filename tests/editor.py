@@ -69,7 +69,7 @@ class Editor:
         self._answers = answers
         self.configuration: Any = None  # what workspace/configuration is answered with
         self.log: list[str] = []
-        self._responses: queue.Queue[Json] = queue.Queue()
+        self.responses: queue.Queue[Json] = queue.Queue()
         self._early: dict[int, Json] = {}
         self._ids = iter(range(1, 1_000_000))
         self._arrived = threading.Condition()
@@ -146,7 +146,7 @@ class Editor:
         end = time.monotonic() + WAIT
         while id not in self._early:
             try:
-                response = self._responses.get(timeout=max(0.01, end - time.monotonic()))
+                response = self.responses.get(timeout=max(0.01, end - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"request {id} was never answered; log: {self.log[-5:]}") from None
             assert response["id"] not in self._early or response["id"] is None, "two answers to one request"
@@ -235,7 +235,7 @@ class Editor:
 
     def _take(self, message: Json) -> None:
         if "method" not in message:
-            self._responses.put(message)
+            self.responses.put(message)
             return
         if "id" in message and self._answers:
             self.reply(message, [self.configuration] if message["method"] == "workspace/configuration" else None)

@@ -327,6 +327,9 @@ class Protocol(LanguageServerProtocol):
 
     def _handle_cancel_notification(self, msg_id: int | str) -> None:
         """pygls answers a cancelled command, and lets it run on."""
+        if not isinstance(msg_id, int | float | str):
+            log.warning("a cancel of %.100r means no request", msg_id)
+            return
         task = self._commands.get(msg_id)
         # Else it has been answered, and a late cancel is no mistake; or it is a request of ours to the client.
         if msg_id in self._request_futures and msg_id not in self._result_types:
