@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import tempfile
@@ -210,13 +211,16 @@ class Editor:
         result = self.answer(self.ask_inline(place, uri, kind, selected))
         return dict(result["items"][0]) if result and result["items"] else None
 
-    def engine_pid(self) -> int:
-        """The engine's process. Linux: where the tests run."""
+    def children(self) -> dict[str, int]:
+        """The processes that the server has started, by their names. Linux: where the tests run."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        engines = [int(child) for child in children if b"tabby_lsp.engine.process" in command_line(int(child))]
-        assert len(engines) == 1, engines
-        return engines[0]
+        named = {name: int(child) for child in children if (name := child_name(int(child)))}
+        return named
+
+    def engine_pid(self) -> int:
+        """The engine's process."""
+        return self.children()["engine"]
 
     # --- threads
 
@@ -265,6 +269,11 @@ def command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def child_name(pid: int) -> str:
+    found = re.search(rb"tabby_lsp\.(\w+)\.process", command_line(pid))
+    return found[1].decode() if found else ""
 
 
 def gone(pid: int) -> bool:

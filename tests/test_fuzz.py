@@ -5,6 +5,7 @@ TABBY_LSP_FUZZ says how many messages (600 by default), TABBY_LSP_FUZZ_SEED whic
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import queue
@@ -105,7 +106,7 @@ class Fuzzer:
             holder, key = self.chance.choice([*holders(message)])
             what = self.chance.random()
             if what < 0.7:
-                holder[key] = self.chance.choice(JUNK)
+                holder[key] = copy.deepcopy(self.chance.choice(JUNK))
             elif what < 0.85:
                 del holder[key]
             elif isinstance(holder, dict):
@@ -180,7 +181,11 @@ class Fuzzer:
         return self.notification("$/setTrace", {"value": "off"})
 
     def response(self) -> Json:
-        return {"jsonrpc": "2.0", "id": self.chance.randrange(self.count + 1), "result": self.chance.choice(JUNK)}
+        return {
+            "jsonrpc": "2.0",
+            "id": self.chance.randrange(self.count + 1),
+            "result": copy.deepcopy(self.chance.choice(JUNK)),
+        }
 
     def other(self) -> Json:
         method = self.chance.choice(["textDocument/hover", "tabby/none", "initialize", "$/none", "window/showMessage"])
