@@ -53,7 +53,7 @@ class JsonRpc(LanguageServerProtocol):
         return True
 
     def _refuse_batch(self, batch: list[Any]) -> None:
-        """LSP has no batches (3.17, "Base Protocol"). Each request in one is answered, so that nobody waits."""
+        """LSP has no batches. Each request in one is answered, so that nobody waits."""
         requests = [each for each in batch if isinstance(each, dict) and "method" in each and "id" in each]
         for each in requests or [{}]:
             message = "LSP has no batches: send each message by itself."
