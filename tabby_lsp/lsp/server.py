@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
-from tabby_lsp.lsp.status import LastAnswer, last_completion, status
+from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, Told, last_completion, status
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
 from tabby_lsp.lsp.watching import watch_files
 from tabby_lsp.models import registry
@@ -31,17 +31,28 @@ from tabby_lsp.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# The layers that are known before an editor is, config.toml and the command line, and what is wrong with them.
+Read = Callable[[], tuple[tuple[Layer, ...], tuple[str, ...]]]
+
+MANUAL_IN_A_MENU = (
+    "`completion.trigger` is `manual`, but this editor shows suggestions in its completion menu, for which it asks in "
+    "the same way while you type and on a key: they will come at each word. Set the menu itself to open on a key."
+)
+
 
 class TabbyServer(LanguageServer):
     """One connection to one editor."""
 
     protocol: Protocol
 
-    def __init__(self, layers: tuple[Layer, ...] = (), problems: tuple[str, ...] = ()) -> None:
+    def __init__(self, read: Read = lambda: ((), ())) -> None:
         super().__init__("tabby-lsp", __version__, protocol_cls=Protocol)
-        self.layers = layers  # config.toml and the command line
-        self.problems = problems
+        self._read = read
+        self.layers, self.problems = read()
         self.editor_layers: dict[str, Layer] = {}
+        self.menu = False  # whether suggestions are shown in the editor's completion menu
+        self.told = Told()
+        self.pulls = 0  # how often the editor was asked for its settings, or has said them
         self.settings = Settings()
         self.engine: Engine | None = None
         self.suggestions: Suggestions | None = None
@@ -56,8 +67,10 @@ class TabbyServer(LanguageServer):
         self._restarting = asyncio.Lock()
         self._watched: bool | None = None  # whether the client tells of files that change, once it was asked
         self._busy = False
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
+        self._unanswered: EngineState | None = None  # in which somebody has been told that there is no suggestion
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self._state_changed = asyncio.Event()
         self.protocol.on_change = self._document_changed
 
@@ -68,10 +81,14 @@ class TabbyServer(LanguageServer):
         before = self.settings
         self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
         self._disabled = Disabled(self.settings.completion.disable)
+        if self.menu and self.settings.completion.trigger == "manual":
+            problems.append(MANUAL_IN_A_MENU)
         self.warn([*self.problems, *problems, *self._disabled.problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.forget_all()
             self._set_habits(self.suggestions)
+        if self.settings.completion.trigger != before.completion.trigger:
+            self.notify_status()
         if not self._started:
             return
         unusable = self.engine is None or (self.engine.state.phase == "failed" and self.engine.state.info is None)
@@ -80,10 +97,17 @@ class TabbyServer(LanguageServer):
         elif self.engine is not None:
             self.engine.settle(completion_settings(self.settings))
 
+    def read_settings(self) -> None:
+        """Reads config.toml again. What is wrong with it is said again, too: somebody has just changed it."""
+        self.layers, self.problems = self._read()
+        self._warned.clear()
+        self._started = False  # the engine is started anew in any case
+        self.configure()
+
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
-        new = [each for each in problems if each not in self._told]
-        self._told.update(new)
+        new = [each for each in problems if each not in self._warned]
+        self._warned.update(new)
         if new:
             text = "\n".join(new)
             log.warning("%s", text)
@@ -139,12 +163,13 @@ class TabbyServer(LanguageServer):
                 self.suggestions.confidence = state.completion.confidence if state.completion else 0.0
             self.warn(list(state.notes))
         elif state.phase == "restarting":
-            self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Warning, message=state.reason))
+            self.warn([f"{state.reason}. It is started again."])
 
     def _set_busy(self, busy: bool) -> None:
         if busy != self._busy:
             self._busy = busy
-            self.notify_status()
+            # Soon: whoever has just got a suggestion notes first what it was.
+            asyncio.get_running_loop().call_soon(self.notify_status)
 
     async def settled(self) -> None:
         """Waits until there is a model, or a reason why there is none."""
@@ -160,16 +185,22 @@ class TabbyServer(LanguageServer):
         return answer
 
     def notify_status(self) -> None:
-        if self.state.phase != "closed":
-            self.protocol.notify("tabby/status/didChange", self.status())
+        """Tells a client that wants to know it what has changed, if anything has."""
+        if self.state.phase != "closed" and self.told.asked:
+            news = self.told.news(self.status(), time.monotonic())
+            if news is not None:
+                self.protocol.notify("tabby/status/didChange", news)
 
     async def show_loading(self, token: int | str | None = None) -> None:
         """Reports the loading of a model as progress, until it is loaded or given up."""
         shown = await progress.begin(self, "load", "Tabby: loading the model", token)
         if shown is None:
             return
+        percent, told = 0, time.monotonic()  # what its beginning has said
         while self.state.info is None and self.state.phase != "failed":
-            shown.report(self.state.percent)
+            if self.state.percent != percent and time.monotonic() - told >= LOADING_SECONDS:
+                percent, told = self.state.percent, time.monotonic()
+                shown.report(percent)
             await self._state_changed.wait()
         shown.end(self.state.info.name if self.state.info else self.state.reason)
 
@@ -249,7 +280,9 @@ class TabbyServer(LanguageServer):
                 uri, place, context, sampling, anew, candidates, typing=not invoked, related=related
             )
         except EngineError as error:
-            log.warning("no suggestion: %s", error)
+            # At every key; but what is the matter is the same until the engine is in another state.
+            log.log(logging.DEBUG if self._unanswered is self.state else logging.WARNING, "no suggestion: %s", error)
+            self._unanswered = self.state
             suggestion = None
         if suggestion is not None:
             elapsed = (time.perf_counter() - started) * 1000
@@ -303,7 +336,12 @@ class TabbyServer(LanguageServer):
             log.error("background work failed", exc_info=task.exception())
 
     async def close(self) -> None:
-        """Ends the engine, the indexer and all that runs beside the messages."""
+        """Ends the engine, the indexer and all that runs beside the messages. All who ask for that wait for its end."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         if self.suggestions is not None:
