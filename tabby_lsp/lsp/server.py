@@ -16,17 +16,16 @@ from tabby_lsp import __version__, config
 from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
-from tabby_lsp.engine.client import Engine, EngineError, EngineState
-from tabby_lsp.engines import completing, completion_settings, model_part
+from tabby_lsp.engine.client import EngineError, EngineState
+from tabby_lsp.engines import COMPLETION, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.documents import Change, Document, Place
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
-from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, Told, last_completion, status
+from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, Told, last_completion, model_status, status
 from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
 from tabby_lsp.lsp.watching import watch_files
-from tabby_lsp.models import registry
 from tabby_lsp.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,30 +53,26 @@ class TabbyServer(LanguageServer):
         self.told = Told()
         self.pulls = 0  # how often the editor was asked for its settings, or has said them
         self.settings = Settings()
-        self.engine: Engine | None = None
+        self.engines = Engines(self._engine_state)
         self.suggestions: Suggestions | None = None
         self.index = Indexing(self.notify_status)
-        self.state = EngineState("starting")
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
         self._disabled = Disabled()
         self._anew = 0  # how often another answer was asked for: each with another seed
-        self._started = False
-        self._restarting = asyncio.Lock()
         self._watched: bool | None = None  # whether the client tells of files that change, once it was asked
         self._busy = False
         self._warned: set[str] = set()
         self._unanswered: EngineState | None = None  # in which somebody has been told that there is no suggestion
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self._state_changed = asyncio.Event()
         self.protocol.on_change = self._document_changed
 
     # --- settings
 
-    def configure(self) -> None:
-        """Works out the settings of all layers, and (re)starts the engine if they ask for another one."""
+    def configure(self, restarts: bool = True) -> None:
+        """Works out the settings of all layers, and starts the engines anew if they ask for other ones."""
         before = self.settings
         self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
         self._disabled = Disabled(self.settings.completion.disable)
@@ -89,20 +84,17 @@ class TabbyServer(LanguageServer):
             self._set_habits(self.suggestions)
         if self.settings.completion.trigger != before.completion.trigger:
             self.notify_status()
-        if not self._started:
-            return
-        unusable = self.engine is None or (self.engine.state.phase == "failed" and self.engine.state.info is None)
-        if model_part(self.settings) != model_part(before) or (unusable and self.settings != before):
+        if restarts and self.engines.needs_restart(self.settings):
             self.spawn(self.restart())
-        elif self.engine is not None:
-            self.engine.settle(completion_settings(self.settings))
+        else:
+            self.engines.settle(self.settings)
 
     def read_settings(self) -> None:
-        """Reads config.toml again. What is wrong with it is said again, too: somebody has just changed it."""
+        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
+        changed it."""
         self.layers, self.problems = self._read()
         self._warned.clear()
-        self._started = False  # the engine is started anew in any case
-        self.configure()
+        self.configure(restarts=False)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -115,45 +107,31 @@ class TabbyServer(LanguageServer):
 
     # --- the engine
 
-    async def restart(self) -> None:
-        """Starts an engine with the settings as they are now, in the place of the one that runs."""
-        async with self._restarting:  # two changes of the settings in a row must not leave two engines
-            self._started = True
-            old, self.engine = self.engine, None
-            if self.suggestions is not None:
-                self.suggestions.forget_all()
-            self._engine_state(EngineState("starting"))
-            if old is not None:
-                await old.close()
-            self._start_engine()
+    @property
+    def state(self) -> EngineState:
+        """That of the engine that completes."""
+        return self.engines.states[COMPLETION]
 
-    def _start_engine(self) -> None:
-        try:
-            engine = completing(self.settings, lambda state: self._state_of(engine, state))
-        except registry.ModelNotFound as error:
-            self._engine_state(EngineState("failed", reason=str(error)))
+    async def restart(self) -> None:
+        """Starts the engines with the settings as they are now, in the place of those that run."""
+        if self.suggestions is not None:
+            self.suggestions.forget_all()
+        await self.engines.restart(self.settings)
+        engine = self.engines.get(COMPLETION)
+        if engine is None:
             return
-        self.engine = engine
         if self.suggestions is None:
             self.suggestions = Suggestions(engine, self._set_busy)
             self._set_habits(self.suggestions)
         else:
             self.suggestions.use(engine)
-        engine.start()
 
     def _set_habits(self, suggestions: Suggestions) -> None:
         """What of the settings says when the model is asked."""
         suggestions.ahead = self.settings.completion.ahead
         suggestions.pace.fixed = self.settings.completion.debounce
 
-    def _state_of(self, engine: Engine, state: EngineState) -> None:
-        if engine is self.engine:  # not one whose place has been taken
-            self._engine_state(state)
-
-    def _engine_state(self, state: EngineState) -> None:
-        self.state = state
-        self._state_changed.set()
-        self._state_changed.clear()
+    def _engine_state(self, role: str, state: EngineState) -> None:
         self.notify_status()
         if state.phase == "failed":
             self.warn([f"Code completion is not available. {state.reason}"])
@@ -173,11 +151,11 @@ class TabbyServer(LanguageServer):
 
     async def settled(self) -> None:
         """Waits until there is a model, or a reason why there is none."""
-        while self.state.info is None and self.state.phase != "failed":
-            await self._state_changed.wait()
+        await self.engines.settled(COMPLETION)
 
     def status(self) -> dict[str, Any]:
         answer = status(self.state, self._busy, self.settings.completion.trigger)
+        answer["models"] = {role: model_status(state) for role, state in self.engines.states.items()}
         if self.last is not None:
             answer["lastCompletion"] = {**last_completion(self.last), "related": self.related}
         answer["withheld"] = self.withheld
@@ -201,7 +179,7 @@ class TabbyServer(LanguageServer):
             if self.state.percent != percent and time.monotonic() - told >= LOADING_SECONDS:
                 percent, told = self.state.percent, time.monotonic()
                 shown.report(percent)
-            await self._state_changed.wait()
+            await self.engines.changed()
         shown.end(self.state.info.name if self.state.info else self.state.reason)
 
     # --- the index
@@ -268,7 +246,7 @@ class TabbyServer(LanguageServer):
         if self.withheld:
             log.debug("nothing is suggested: %s", self.withheld)
             return document, place, nothing(self.withheld), selected
-        if self.suggestions is None or self.engine is None:
+        if self.suggestions is None or self.engines.get(COMPLETION) is None:
             return document, place, None, selected
         try:
             anew = invoked and self.settings.completion.temperature > 0
@@ -346,8 +324,7 @@ class TabbyServer(LanguageServer):
             task.cancel()
         if self.suggestions is not None:
             self.suggestions.forget_all()
-        engine, self.engine = self.engine, None
-        await asyncio.gather(self.index.close(), *([engine.close()] if engine else []))
+        await asyncio.gather(self.index.close(), self.engines.close())
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """pygls would pop up a box in the editor for every one of these."""

@@ -65,6 +65,17 @@ def last_completion(last: LastAnswer) -> dict[str, Any]:
     }
 
 
+def model_status(state: EngineState) -> dict[str, Any]:
+    """One role's entry in `models`."""
+    answer: dict[str, Any] = {"phase": state.phase, "percent": state.percent}
+    if state.reason:
+        answer["reason"] = state.reason
+    if state.info is not None:
+        answer |= {"model": state.info.name, "path": state.info.path, "device": state.info.device}
+        answer["memory"] = state.info.memory_needed
+    return answer
+
+
 def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
     """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`."""
     name = _name(state, busy, trigger)
