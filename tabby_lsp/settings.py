@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabby_lsp.data import AdditionalLanguage
+from tabby_lsp.data import AdditionalLanguage, OwnModel
 
 # A table of names, each on (true) or off. Pairs, since a dict could be changed.
 Switches = tuple[tuple[str, bool], ...]
@@ -167,5 +167,12 @@ class Settings:
         (),
         "Languages of yours, as in Tabby: tables with `languages` (their names in the editor), `exts`, `line_comment` "
         "and `top_level_keywords`.",
+        restricted=True,
+    )
+    models: tuple[OwnModel, ...] = _setting(
+        (),
+        "Models of yours with a name, for `tabby-lsp models` and `model_id`: tables with `name`, `source` (a path, "
+        "`org/repo[:quantisation]`, `org/repo/file.gguf` or an https address) and, if you like, `sha256`, `roles` and "
+        "`licence`.",
         restricted=True,
     )

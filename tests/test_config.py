@@ -143,6 +143,7 @@ def test_every_key_that_names_a_file_is_restricted() -> None:
         "model.completion.local.model_id",
         "completion.disable",
         "additional_languages",
+        "models",
         *(f"index.{key}" for key in ("enabled", "ignore", "max_file_kilobytes", "folders")),
     }
 

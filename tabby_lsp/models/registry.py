@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tabby_lsp.config import tabby_root
-from tabby_lsp.data import EngineSettings
-from tabby_lsp.models import starter
+from tabby_lsp.data import EngineSettings, OwnModel
+from tabby_lsp.models import finder, starter
 from tabby_lsp.settings import Settings
 
 
@@ -14,8 +15,9 @@ class ModelNotFound(Exception):
     """No file for a `model_id`; the text says what would be one."""
 
 
-def find(model_id: str, root: Path) -> Path:
-    """The GGUF file of a model. `root` is Tabby's folder, whose `models/` is looked into. Raises ModelNotFound."""
+def find(model_id: str, root: Path, own: Iterable[OwnModel] = ()) -> Path:
+    """The GGUF file of a model. `root` is Tabby's folder, whose `models/` is looked into, `own` are the models that the
+    user has named. Raises ModelNotFound."""
     if not model_id:
         return starter.MODEL
     path = Path(model_id).expanduser()
@@ -26,11 +28,10 @@ def find(model_id: str, root: Path) -> Path:
     for folder in (root / "models" / model_id, root / "models" / "TabbyML" / model_id):
         if folder.is_dir():
             return _in_folder(folder)
-    known = ", ".join(downloaded(root)) or "none"
-    raise ModelNotFound(
-        f"There is no model {model_id!r}: model.completion.local.model_id must be a GGUF file, a folder with one, "
-        f"or a model below {root / 'models'} (there: {known})."
-    )
+    found = finder.named(model_id, own)
+    if found:
+        return found.path
+    raise ModelNotFound(f"There is no model {model_id!r} on this machine: {finder.advice(model_id, own)}")
 
 
 def _in_folder(folder: Path) -> Path:
@@ -44,17 +45,11 @@ def _in_folder(folder: Path) -> Path:
     raise ModelNotFound(f"The folder {folder} {found} in model.completion.local.model_id.")
 
 
-def downloaded(root: Path) -> list[str]:
-    """Models below Tabby's folder, as `organisation/name`."""
-    parents = {file.parent.parent for file in (root / "models").glob("*/*/ggml/*.gguf")}
-    return sorted(f"{each.parent.name}/{each.name}" for each in parents)
-
-
 def engine_settings(settings: Settings) -> EngineSettings:
     """What an engine is started with under these settings. Raises ModelNotFound."""
     local = settings.model.completion.local
     return EngineSettings(
-        path=str(find(local.model_id, tabby_root())),
+        path=str(find(local.model_id, tabby_root(), settings.models)),
         device=local.device,
         gpu_layers=local.num_gpu_layers,
         context_size=local.context_size,
