@@ -30,7 +30,7 @@ def is_on(switches: Switches, name: str) -> bool:
 class LocalModel:
     model_id: str = _setting(
         "",
-        "A GGUF file, a folder that holds one, or the name of a model that Tabby has downloaded. "
+        "A GGUF file, a folder that holds one, or a model's name as `tabby-lsp models` and Tabby write it. "
         "Empty: the bundled starter model.",
         restricted=True,
     )
