@@ -136,7 +136,16 @@ def test_a_name_like_no_other_suggests_nothing() -> None:
         ),
         *(
             (text, None)
-            for text in ("StarCoder-1B", "/a/b.gguf", "~/a.gguf", "../a/b", "a/../b.gguf", "C:/a/b.gguf", "")
+            for text in (
+                "StarCoder-1B",
+                "/a/b.gguf",
+                "~/a.gguf",
+                "../a/b",
+                "a/../b.gguf",
+                "C:/a/b.gguf",
+                "models/a.gguf",
+                "",
+            )
         ),
     ],
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,6 +255,28 @@ def test_the_files_of_other_programs_are_theirs(run, home: Path) -> None:  # typ
     path.write_bytes(MODEL)
     result = run("remove", str(path), "--yes")
     assert result.status == 1 and "belongs to another (LM Studio): remove it there" in result.err and path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_control_c_keeps_what_came(hub: Hub) -> None:
+    """As at a terminal: the signal reaches both processes."""
+    hub.faults = ["stall"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tabby_lsp", "models", "get", REPOSITORY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not hub.sent > 50_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert err.count("stopped: what has come is kept, and the same command goes on.") == 1
+    assert list(cache.hub_folder().rglob("blobs/*.incomplete")) and not list(cache.hub_folder().rglob("*.gguf"))
 
 
 def test_help_loads_no_tables() -> None:

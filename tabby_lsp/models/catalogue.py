@@ -181,7 +181,9 @@ def elsewhere(text: str) -> Source | None:
     if file and ".." not in file[2].split("/"):
         return Source(repository=file[1], parts=(Part(file[2]),))
     tagged = re.fullmatch(rf"({_REPOSITORY})(?::([A-Za-z0-9_.-]+))?", text)
-    return Source(repository=tagged[1], quantisation=tagged[2] or "") if tagged else None
+    if not tagged or tagged[1].lower().endswith(".gguf"):  # that is a path
+        return None
+    return Source(repository=tagged[1], quantisation=tagged[2] or "")
 
 
 # --- which file of a repository is meant: as llama.cpp's -hf [common/download.cpp]
