@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tabby_lsp import __version__, config, languages, machine
+from tabby_lsp.commands import models
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Sampling
 from tabby_lsp.settings import Settings
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _search(options)
         if options.command == "eval":
             return _eval(options)
+        if options.command == "models":
+            return _models(options)
         return _serve(options)
     except UsageError as error:
         _tell(str(error))
@@ -117,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--holes", type=int, default=100, metavar="N", help="places in each (default: 100)")
     evaluation.add_argument("--seed", type=int, default=0, metavar="N", help="which places (default: 0)")
     evaluation.add_argument("--json", action="store_true", help="the figures and their bounds, instead of a table")
+    models.add_parser(commands, [_suppressed(common)])
     return parser
 
 
@@ -322,6 +326,11 @@ def _eval(options: argparse.Namespace) -> int:
     else:
         print(report(variants, options.seed))
     return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    return models.run(options, settings)
 
 
 def _index(options: argparse.Namespace) -> int:

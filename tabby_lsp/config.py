@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from tabby_lsp import languages, machine
-from tabby_lsp.data import AdditionalLanguage
+from tabby_lsp.data import AdditionalLanguage, OwnModel
 from tabby_lsp.settings import Settings, Switches, is_on
 
 if sys.version_info >= (3, 11):
@@ -171,6 +171,8 @@ def _overlay(
             )
         elif hints[key] == tuple[AdditionalLanguage, ...]:
             changes[key] = tuple(_languages(layer, name, value, problems))
+        elif hints[key] == tuple[OwnModel, ...]:
+            changes[key] = tuple(_own_models(layer, name, value, problems))
         else:
             fault, checked = _check(hints[key], rules[key], value)
             if rules[key].get("model") and not fault:
@@ -207,6 +209,15 @@ def _languages(layer: Layer, name: str, values: Any, problems: list[str]) -> Ite
             yield languages.additional(each)
         except ValueError as error:
             problems.append(f"{layer.origin}: each of `{name}` must be {error}: {each!r}.")
+
+
+def _own_models(layer: Layer, name: str, values: Any, problems: list[str]) -> Iterator[OwnModel]:
+    for each in values if isinstance(values, list | tuple) else [values]:
+        model = _overlay(OwnModel(), each, f"{name}.", layer, problems, []) if isinstance(each, Mapping) else OwnModel()
+        if model.name and model.source:
+            yield model
+        else:
+            problems.append(f"{layer.origin}: each of `{name}` must be a table with a `name` and a `source`: {each!r}.")
 
 
 def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:

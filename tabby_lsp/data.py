@@ -128,6 +128,17 @@ class AdditionalLanguage:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnModel:
+    """A model that the user's settings give a name, beside those of `models/registry.toml`."""
+
+    name: str = ""
+    source: str = ""  # a path, org/repo[:quantisation], org/repo/file.gguf or an https address
+    sha256: str = ""
+    roles: tuple[str, ...] = ()  # completion, chat
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What a model is loaded with: an engine process has one model, for whatever jobs it is asked."""
 

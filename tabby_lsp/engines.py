@@ -20,7 +20,7 @@ def model_settings(settings: Settings) -> ModelSettings:
     """What the model of completions is loaded with. Raises ModelNotFound."""
     local = settings.model.completion.local
     return ModelSettings(
-        path=str(find(local.model_id, tabby_root())),
+        path=str(find(local.model_id, tabby_root(), settings.models)),
         device=local.device,
         gpu_layers=local.num_gpu_layers,
         context_size=local.context_size,

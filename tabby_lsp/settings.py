@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabby_lsp.data import AdditionalLanguage
+from tabby_lsp.data import AdditionalLanguage, OwnModel
 
 # A table of names, each on (true) or off. Pairs, since a dict could be changed.
 Switches = tuple[tuple[str, bool], ...]
@@ -36,8 +36,8 @@ class LocalModel:
 
     model_id: str = _setting(
         "",
-        "A GGUF file, a folder that holds one, or the name of a model that Tabby has downloaded (a folder of that name "
-        "is `./name`). Empty: the bundled starter model.",
+        "A GGUF file, a folder that holds one (`./name` for one beside `config.toml`), or a model's name as `tabby-lsp "
+        "models` and Tabby write it. Empty: the bundled starter model.",
         restricted=True,
         model=True,
     )
@@ -192,5 +192,12 @@ class Settings:
         (),
         "Languages of yours, as in Tabby: tables with `languages` (their names in the editor), `exts`, `line_comment` "
         "and `top_level_keywords`.",
+        restricted=True,
+    )
+    models: tuple[OwnModel, ...] = _setting(
+        (),
+        "Models of yours with a name, for `tabby-lsp models` and `model_id`: tables with `name`, `source` (a path, "
+        "`org/repo[:quantisation]`, `org/repo/file.gguf` or an https address) and, if you like, `sha256`, `roles` and "
+        "`licence`.",
         restricted=True,
     )
