@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from tabby_lsp import languages, machine
+from tabby_lsp import languages
 from tabby_lsp.data import AdditionalLanguage, OwnModel
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings, Switches, is_on
 
 if sys.version_info >= (3, 11):

@@ -19,7 +19,7 @@ from tabby_lsp.completion.prose import prose_at
 from tabby_lsp.completion.stops import Stops, stop_rules
 from tabby_lsp.completion.triggers import lengthens_full_name
 from tabby_lsp.data import Completion, CompletionContext, Sampling, Timing
-from tabby_lsp.lsp.answers import Answers
+from tabby_lsp.suggest.answers import Answers
 from tabby_lsp.text import split_lines
 
 UNITS = (

@@ -23,24 +23,19 @@ ROOMS = (
     "text",
     "steps",
     "processes",
-    "machine",
     "languages",
     "settings",
     "config",
     "config_file",
-    "wire",
-    "child",
     "syntax",
     "completion",
     "engine",
     "index",
     "models",
     "engines",
+    "suggest",
     "lsp",
     "evaluation",
-    "doctor",
-    "listing",
-    "request",
     "commands",
     "cli",
     "__main__",
@@ -50,8 +45,8 @@ ROOMS = (
 SOLE_IMPORTERS = {
     "llama_cpp": {"engine/model.py", "engine/vocab.py", "engine/loading.py", "engine/build.py"},
     "numpy": {"engine/"},
-    "pygls": {"lsp/"},
-    "lsprotocol": {"lsp/"},
+    "pygls": {"lsp/", "commands/demo.py"},
+    "lsprotocol": {"lsp/", "commands/demo.py"},
     "attrs": {"lsp/protocol.py"},
     "tree_sitter": {"syntax.py"},
     "tree_sitter_languages": {"syntax.py"},
@@ -102,7 +97,6 @@ def test_rooms_import_only_from_those_before_them() -> None:
             if parts[0] != "tabby_lsp" or len(parts) < 2 or parts[1] not in ROOMS:
                 continue
             found.add(parts[1])
-            # doctor and the demo are commands: the command line calls them, they may look at everything.
             assert ROOMS.index(parts[1]) <= ROOMS.index(room(path)), f"{path} imports {name}"
     assert found >= set(ROOMS) - {"__main__"}, "the list of rooms is not that of the package"
 
@@ -141,7 +135,7 @@ def test_only_the_command_line_prints() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert printing == {"cli.py", "commands/terminal.py", "commands/models.py"}
+    assert all(path.startswith("commands/") for path in printing), printing
 
 
 def test_the_readme_shows_every_setting() -> None:

@@ -14,7 +14,7 @@ import pytest
 from editor import INVOKED, URI, Editor, Json, Refused, position
 from test_server import end_of, something
 
-from tabby_lsp import machine
+from tabby_lsp.processes import machine
 
 
 def works(editor: Editor) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tabby_lsp import child, wire
-from tabby_lsp.child import ENVIRONMENT, Child, ending
+from tabby_lsp.processes import child, wire
+from tabby_lsp.processes.child import ENVIRONMENT, Child, ending
 
 HEAD = """
 import os, sys, time
-from tabby_lsp import wire
+from tabby_lsp.processes import wire
 pipe = wire.Pipe(1)
 def hear():
     return wire.read(sys.stdin.buffer.read)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tabby_lsp import cli, config
+from tabby_lsp.commands import options
 from tabby_lsp.config import Layer
 from tabby_lsp.settings import IndexSettings, Settings, is_on
 
@@ -175,11 +176,11 @@ def test_an_absolute_path_of_a_model_is_one_in_every_layer(tmp_path: Path, monke
 def test_config_toml_and_the_command_line_have_a_folder(root: Path, tmp_path: Path) -> None:
     path = root / "config.toml"
     path.write_text('[model.completion.local]\nmodel_id = "my/models/a.gguf"\n', encoding="utf-8")
-    layers, problems = cli._layers(cli._parser().parse_args([]), tmp_path)
+    layers, problems = options.layers_of(cli.parser([]).parse_args([]), tmp_path)
     assert problems == ()
     assert config.merge(layers)[0].model.completion.local.model_id == str(root / "my/models/a.gguf")
     for arguments in (["--model", "b.gguf"], ["--set", "model.completion.local.model_id=b.gguf"]):
-        layers, _ = cli._layers(cli._parser().parse_args(arguments), tmp_path)
+        layers, _ = options.layers_of(cli.parser(arguments).parse_args(arguments), tmp_path)
         assert config.merge(layers)[0].model.completion.local.model_id == str(tmp_path / "b.gguf")
 
 

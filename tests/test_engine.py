@@ -28,7 +28,7 @@ from alone import Alone, Stopped
 from conftest import MODEL
 from editor import gone
 
-from tabby_lsp import __version__, child, machine, wire
+from tabby_lsp import __version__
 from tabby_lsp.completion import pipeline
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.pipeline import Token
@@ -56,6 +56,7 @@ from tabby_lsp.engine.slots import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads, thread_counts
 from tabby_lsp.engine.watch import Watch
 from tabby_lsp.engine.work import PLAIN_KERNELS, Worker, quick_budget
+from tabby_lsp.processes import child, machine, wire
 from tabby_lsp.processes.start import python
 
 SETTINGS = ModelSettings(str(MODEL), threads=1, context_size=1024)
@@ -1310,7 +1311,7 @@ def test_a_gpu_that_this_build_does_not_have(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_estimate_of_memory_holds() -> None:
     """What a model and its context take, in a process of their own, is what was said, give or take."""
     script = (
-        "import os, sys; from tabby_lsp import machine; from tabby_lsp.data import ModelSettings;"
+        "import os, sys; from tabby_lsp.processes import machine; from tabby_lsp.data import ModelSettings;"
         "from tabby_lsp.engine.model import Model; import numpy; before = machine.resident_memory(os.getpid());"
         "m = Model(ModelSettings(sys.argv[1], threads=1, parallelism=47)); n = m.context_size;"
         "[m.evaluate([5] * 256, i, s) for s in range(m.sequences) for i in range(0, n - 256, 256)];"

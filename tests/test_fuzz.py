@@ -18,7 +18,7 @@ from typing import Any
 from editor import WAIT, Editor, Json
 from test_server import something
 
-from tabby_lsp import machine
+from tabby_lsp.processes import machine
 
 MESSAGES = int(os.environ.get("TABBY_LSP_FUZZ", "600"))
 SEED = int(os.environ.get("TABBY_LSP_FUZZ_SEED", "1"))

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from editor import Editor
 
-from tabby_lsp import config, machine
+from tabby_lsp import config
 from tabby_lsp.lsp.convert import context_at
+from tabby_lsp.processes import machine
 
 SECONDS = float(os.environ.get("TABBY_LSP_SOAK", "8"))
 KEY = 0.04  # seconds between two keys: a fast typist's burst

@@ -20,12 +20,13 @@ from tabby_lsp.data import (
     Timing,
 )
 from tabby_lsp.engine.client import EngineError, Job
-from tabby_lsp.lsp import answers, convert
-from tabby_lsp.lsp.answers import Answers
-from tabby_lsp.lsp.documents import Change, Document, Place
-from tabby_lsp.lsp.pace import Pace
-from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
-from tabby_lsp.text import split_lines
+from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.documents import Document
+from tabby_lsp.suggest import answers
+from tabby_lsp.suggest.answers import Answers
+from tabby_lsp.suggest.pace import Pace
+from tabby_lsp.suggest.suggestions import Suggestion, Suggestions
+from tabby_lsp.text import Change, Point, split_lines
 
 URI, OTHER = "file:///a.py", "file:///b.py"
 
@@ -87,9 +88,9 @@ class Desk:
 
     async def ask(
         self,
-        place: Place | int | None = None,
+        place: Point | int | None = None,
         uri: str = URI,
-        selected: tuple[str, Place] | None = None,
+        selected: tuple[str, Point] | None = None,
         anew: bool = False,
         **rest: Any,
     ) -> asyncio.Task[Suggestion | None]:
@@ -103,7 +104,7 @@ class Desk:
     def type(self, column: int, text: str) -> None:
         self.edit((0, column), (0, column), text)
 
-    def edit(self, start: Place, end: Place, text: str, uri: str = URI) -> None:
+    def edit(self, start: Point, end: Point, text: str, uri: str = URI) -> None:
         change = self.documents[uri].replace(start, end, text)
         self.suggestions.changed(uri, change)
 
@@ -124,7 +125,7 @@ class Desk:
         self.edit((line, column - count), self.cursor, "")
         self.cursor = (line, column - count)
 
-    async def shown(self, place: Place | None = None, uri: str = URI, **rest: Any) -> str:
+    async def shown(self, place: Point | None = None, uri: str = URI, **rest: Any) -> str:
         """What is shown without asking the engine."""
         jobs = len(self.engine.jobs)
         request = await self.ask(place, uri, **rest)
@@ -135,7 +136,7 @@ class Desk:
         return suggestion.text
 
     async def answer(
-        self, text: str, replace: int = 0, place: Place | None = None, uri: str = URI, **rest: Any
+        self, text: str, replace: int = 0, place: Point | None = None, uri: str = URI, **rest: Any
     ) -> Suggestion:
         """What is shown when the engine is asked, which it must be, and answers with a text."""
         jobs = len(self.engine.jobs)
@@ -146,7 +147,7 @@ class Desk:
         assert suggestion is not None and not suggestion.from_cache and suggestion.text == text
         return suggestion
 
-    async def unknown(self, place: Place | None = None, uri: str = URI, **rest: Any) -> None:
+    async def unknown(self, place: Point | None = None, uri: str = URI, **rest: Any) -> None:
         """Nothing is known here: the engine is asked. It does not answer."""
         jobs = len(self.engine.jobs)
         request = await self.ask(place, uri, **rest)
@@ -155,7 +156,7 @@ class Desk:
         await asyncio.wait([request])
 
 
-def end_of(text: str) -> Place:
+def end_of(text: str) -> Point:
     return text.count("\n"), len(text.rpartition("\n")[2])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 
-from tabby_lsp import machine
+from tabby_lsp.processes import machine
 
 
 class AbortFlag:

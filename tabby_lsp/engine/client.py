@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tabby_lsp import __version__
-from tabby_lsp.child import SILENT_PINGS, Child
 from tabby_lsp.data import Completion, CompletionInfo, CompletionRequest, CompletionSettings, ModelInfo, ModelSettings
 from tabby_lsp.engine import messages
 from tabby_lsp.engine.messages import Complete, MessageError, Settle, Write, Written
 from tabby_lsp.engine.scheduler import READ_AHEAD
+from tabby_lsp.processes.child import SILENT_PINGS, Child
 
 # While a model is loaded its progress is a sign of life. llama.cpp reports none while it reads the weights for the
 # first time, behind 100 %: a slow disk may need so many pings for a large model.

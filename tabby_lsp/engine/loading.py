@@ -13,8 +13,8 @@ from typing import Any
 
 import llama_cpp
 
-from tabby_lsp import machine
 from tabby_lsp.data import ModelSettings
+from tabby_lsp.processes import machine
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from tabby_lsp import machine
 from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine.abort import AbortFlag
 from tabby_lsp.engine.draft import LONGEST_DRAFT
@@ -27,6 +26,7 @@ from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, cache_bytes,
 from tabby_lsp.engine.threads import Threads, running_mean, thread_counts
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.engine.watch import Watch
+from tabby_lsp.processes import machine
 
 log = logging.getLogger(__name__)
 

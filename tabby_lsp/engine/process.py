@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from tabby_lsp import __version__, machine, wire
+from tabby_lsp import __version__
 from tabby_lsp.engine.messages import (
     Alive,
     Cancel,
@@ -34,7 +34,8 @@ from tabby_lsp.engine.messages import (
     unpack,
 )
 from tabby_lsp.engine.scheduler import AHEAD, CHAT, COMPLETION, Scheduler
-from tabby_lsp.wire import Pipe
+from tabby_lsp.processes import machine, wire
+from tabby_lsp.processes.wire import Pipe
 
 log = logging.getLogger("tabby_lsp.engine")
 

@@ -21,11 +21,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tabby_lsp import languages, machine, wire
+from tabby_lsp import languages
 from tabby_lsp.data import from_json, to_json
 from tabby_lsp.index.plan import IndexState, Plan
 from tabby_lsp.index.upkeep import Place, Upkeep
-from tabby_lsp.wire import Pipe
+from tabby_lsp.processes import machine, wire
+from tabby_lsp.processes.wire import Pipe
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses: a parse that eats more ends this process and nothing else
 LOOK_SECONDS = 5.0  # between two looks at what others do to the index

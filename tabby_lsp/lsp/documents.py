@@ -10,11 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tabby_lsp.text import content_length, split_lines
+from tabby_lsp.text import Change, Point, content_length, split_lines
 
 log = logging.getLogger(__name__)
-
-Place = tuple[int, int]  # line, character of the line: both from 0, in code points
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -64,15 +62,6 @@ def units_of_column(line: str, column: int, encoding: str) -> int:
     return len(before.encode("utf-16-le", "surrogatepass")) // 2
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change as it was applied: `text` took the place of what stood between two places."""
-
-    start: Place
-    end: Place
-    text: str
-
-
 @dataclass(slots=True)
 class Document:
     uri: str
@@ -82,7 +71,7 @@ class Document:
     lines: list[str] = field(default_factory=lambda: [""])
     last_change: Change | None = None
 
-    def place(self, line: int, units: int) -> Place:
+    def place(self, line: int, units: int) -> Point:
         """A position of the editor as a place, moved into the document if it lies outside."""
         if line < 0:
             return 0, 0
@@ -90,7 +79,7 @@ class Document:
             return len(self.lines) - 1, len(self.lines[-1])
         return line, column_of_units(self.lines[line], units, self.encoding)
 
-    def position(self, place: Place) -> Place:
+    def position(self, place: Point) -> Point:
         """The inverse of `place`: line and column in the editor's units."""
         line, column = place
         return line, units_of_column(self.lines[line], column, self.encoding)
@@ -106,7 +95,7 @@ class Document:
         self.last_change = Change((first, 0), end, "".join(new[first : len(new) - same]))
         return self.last_change
 
-    def edit(self, start: Place, end: Place, text: str) -> Change:
+    def edit(self, start: Point, end: Point, text: str) -> Change:
         """A change as the editor says it: lines and columns in its units, also such as lie outside of the document.
 
         To an editor of UTF-16 a text is a row of units: it may part a pair of surrogates, and bring one together.
@@ -126,14 +115,14 @@ class Document:
             text, last = text + after, (last[0], last[1] + 1)
         return self.replace(first, last, characters(text, "utf-16"))
 
-    def _parted(self, place: Place, position: Place) -> str:
+    def _parted(self, place: Point, position: Point) -> str:
         """The character within which an editor's position lies, if it lies within one."""
         line, column = self.lines[place[0]], place[1]
         if place[0] != position[0] or column >= content_length(line):
             return ""
         return line[column] if units_of_column(line, column, self.encoding) < position[1] else ""
 
-    def replace(self, start: Place, end: Place, text: str) -> Change:
+    def replace(self, start: Point, end: Point, text: str) -> Change:
         """Puts `text` in the place of what stands between two places."""
         start, end = min(start, end), max(start, end)
         first, last = start[0], end[0]

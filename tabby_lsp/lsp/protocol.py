@@ -17,8 +17,9 @@ import attrs
 from lsprotocol import types as lsp
 from pygls.protocol import lsp_method as _untyped_lsp_method
 
-from tabby_lsp.lsp.documents import Change, Documents
+from tabby_lsp.lsp.documents import Documents
 from tabby_lsp.lsp.json_rpc import JsonRpc
+from tabby_lsp.text import Change
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,14 @@ from tabby_lsp.engine.client import EngineError, EngineState
 from tabby_lsp.engines import COMPLETION, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
-from tabby_lsp.lsp.documents import Change, Document, Place
+from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, Told, last_completion, model_status, status
-from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
 from tabby_lsp.lsp.watching import watch_files
 from tabby_lsp.settings import Settings
+from tabby_lsp.suggest.suggestions import Suggestion, Suggestions, nothing
+from tabby_lsp.text import Change, Point
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class TabbyServer(LanguageServer):
         position: lsp.Position,
         info: lsp.SelectedCompletionInfo | None = None,
         invoked: bool = False,
-    ) -> tuple[Document, Place, Suggestion | None, tuple[str, Place] | None] | None:
+    ) -> tuple[Document, Point, Suggestion | None, tuple[str, Point] | None] | None:
         """Document, place, suggestion and the menu's selected text. None if the document is not open.
 
         Who has `invoked` it wants another answer than the one that is known, if the model has more than one, and gets
@@ -270,7 +271,7 @@ class TabbyServer(LanguageServer):
                 log.debug("a suggestion is not shown: %s", self.withheld)
         return document, place, suggestion, selected
 
-    def _reason_against(self, document: Document, place: Place, context: CompletionContext) -> str:
+    def _reason_against(self, document: Document, place: Point, context: CompletionContext) -> str:
         line, column = place
         deleted = document.deleted_on(line)
         return reason_against(context, None if deleted is None else column - deleted, self.settings.completion)

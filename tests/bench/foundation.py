@@ -20,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from editor import Editor, gone
 
-from tabby_lsp import __version__, machine, wire
+from tabby_lsp import __version__
 from tabby_lsp.data import CompletionContext, CompletionRequest, CompletionSettings, ModelSettings, Sampling
 from tabby_lsp.engine.messages import Cancel, Cancelled, Complete, Completed, Load, Message, Ready, pack, unpack
 from tabby_lsp.models import starter
+from tabby_lsp.processes import machine, wire
 from tabby_lsp.processes.start import python
 
 TEXT = Path(asyncio.__file__).with_name("base_events.py").read_text(encoding="utf-8")

@@ -15,9 +15,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tabby_lsp import machine
 from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine.model import Model
+from tabby_lsp.processes import machine
 
 PROMPT = 512
 TOKEN = 100  # any: what is computed does not depend on which

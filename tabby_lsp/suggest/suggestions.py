@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from tabby_lsp.completion.triggers import lengthens_full_name
 from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling, Snippet, Timing
 from tabby_lsp.engine.client import Engine, Job
-from tabby_lsp.lsp.answers import Answers
-from tabby_lsp.lsp.documents import Change, Place
-from tabby_lsp.lsp.pace import Pace
-from tabby_lsp.text import begin_alike
+from tabby_lsp.suggest.answers import Answers
+from tabby_lsp.suggest.pace import Pace
+from tabby_lsp.text import Change, Point, begin_alike
 
 Related = Callable[[], Awaitable[tuple[Snippet, ...]]]
 
@@ -40,7 +39,7 @@ class Live:
     generation: Job[Completion]
     context: CompletionContext
     sampling: Sampling
-    place: Place  # where `inserted` begins
+    place: Point  # where `inserted` begins
     candidates: int = 1
     inserted: str = ""
     typed: int = 0  # characters of `inserted` that are known to stand before the cursor: a request has said so
@@ -55,7 +54,7 @@ class Live:
         self.typed = 0
         return self.agrees()
 
-    def serves(self, place: Place, context: CompletionContext) -> bool:
+    def serves(self, place: Point, context: CompletionContext) -> bool:
         """Whether what is being written may be for a request at a place, which says what of `inserted` was typed."""
         typed = self._offset(place)
         # Another item of the editor's menu is another text before the same place.
@@ -79,7 +78,7 @@ class Live:
         closed = _OPENERS.search(written[:alike]) and not self.inserted[alike:].strip(_CLOSERS)
         return bool(closed) and alike >= self.typed
 
-    def _offset(self, place: Place) -> int | None:
+    def _offset(self, place: Point) -> int | None:
         """The character of `inserted` at a place, its end included, or None if the place lies outside."""
         lines = self.inserted.split("\n")
         line = place[0] - self.place[0]
@@ -130,7 +129,7 @@ class Suggestions:
     async def suggest(
         self,
         document: str,
-        place: Place,
+        place: Point,
         context: CompletionContext,
         sampling: Sampling,
         anew: bool = False,
@@ -199,7 +198,7 @@ class Suggestions:
     async def _suggest(
         self,
         document: str,
-        place: Place,
+        place: Point,
         context: CompletionContext,
         sampling: Sampling,
         anew: bool,
@@ -250,7 +249,7 @@ class Suggestions:
                 self._on_busy(bool(self._waiting))
 
     def _generation_for(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, candidates: int
+        self, document: str, place: Point, context: CompletionContext, sampling: Sampling, candidates: int
     ) -> tuple[Live, bool]:
         if live := self._live_for(document, place, context, candidates):
             return live, False
@@ -271,7 +270,7 @@ class Suggestions:
         self._live[document] = live
         return live, True
 
-    def _live_for(self, document: str, place: Place, context: CompletionContext, candidates: int) -> Live | None:
+    def _live_for(self, document: str, place: Point, context: CompletionContext, candidates: int) -> Live | None:
         """The generation that runs, if it may be for a request."""
         live = self._live.get(document)
         return live if live is not None and live.candidates >= candidates and live.serves(place, context) else None

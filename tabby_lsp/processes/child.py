@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabby_lsp import wire
+from tabby_lsp.processes import wire
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
 log = logging.getLogger(__name__)

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tabby_lsp import __version__, config, machine
-from tabby_lsp.child import ENVIRONMENT, ending
+from tabby_lsp import __version__, config
+from tabby_lsp.commands.options import here, layers_of, start_logging
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engines import completing
 from tabby_lsp.models.registry import ModelNotFound
+from tabby_lsp.processes import machine
+from tabby_lsp.processes.child import ENVIRONMENT, ending
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
 
 GOOD, NOTE, BAD = "ok", "--", "!!"
+
+
+def add_arguments(parser: argparse.ArgumentParser, common: Sequence[argparse.ArgumentParser]) -> None:
+    """It takes none of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    start_logging(options, to_file=False)
+    layers, problems = layers_of(options, here())
+    return asyncio.run(examine(layers, problems, print))
 
 
 async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) -> int:
