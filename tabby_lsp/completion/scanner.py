@@ -19,6 +19,7 @@ from tabby_lsp.languages import language as facts_of
 PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 QUOTES = "\"'`"
+PAIRS = {**CLOSER_OF, **dict(zip(QUOTES, QUOTES, strict=True))}  # what editors close by themselves
 TRIPLES = ('"""', "'''")
 # Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
 QUOTES_CHARACTERS = frozenset(
