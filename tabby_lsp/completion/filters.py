@@ -26,7 +26,7 @@ from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.scanner import PROSE, TRIPLES
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
-from tabby_lsp.syntax import errors
+from tabby_lsp.syntax import PARSE_MILLISECONDS, errors
 from tabby_lsp.text import begin_alike
 
 Filter = Callable[[str, CompletionContext], str]
@@ -41,7 +41,6 @@ WIDEST_INDENT = 100  # columns of one step: wider ones are tables
 FEWEST = 2  # characters: accepting takes a key, too
 # Characters around the cursor that are parsed: under a millisecond.
 PARSED_BEFORE, PARSED_AFTER = 4000, 1500
-PARSE_MILLISECONDS = 300  # for all that is tried: as long as a suggestion is written (`work.WRITE_SECONDS`)
 MOST_HEADS = 64  # that are tried: a suggestion has no more tokens unless the settings say so
 MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
 # What says something, however short: no row of a table, and not one word, as what closes a block may be.
@@ -207,10 +206,10 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
     before, after, indent = _parsed_window(context)
-    end = time.monotonic() + PARSE_MILLISECONDS / 1000
+    end = time.thread_time() + PARSE_MILLISECONDS / 1000  # for all parses: a busy machine must not change what is shown
 
     def faults(tried: str) -> int | None:
-        left = round((end - time.monotonic()) * 1000)
+        left = round((end - time.thread_time()) * 1000)
         if left <= 0:
             return None
         behind = context.line_suffix[overtyped(tried, context) :] + after
