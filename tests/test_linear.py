@@ -14,7 +14,7 @@ import pytest
 from long_texts import LANGUAGES, SHAPES, WALKS, contexts
 
 from tabby_lsp.completion.context import PREFIX_CHARACTERS
-from tabby_lsp.completion.scanner import pieces, syntax_of
+from tabby_lsp.completion.scanner import QUOTES, pieces, syntax_of
 from tabby_lsp.completion.stops import Stops, stop_rules
 from tabby_lsp.data import CompletionContext
 
@@ -39,20 +39,20 @@ class Counted:
         return found
 
 
-@pytest.mark.parametrize("in_full", [False, True])
+@pytest.mark.parametrize("begin", ["", QUOTES])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_no_character_is_scanned_again_and_again(language: str, in_full: bool) -> None:
+def test_no_character_is_scanned_again_and_again(language: str, begin: str) -> None:
     counts: list[int] = []
-    syntax = syntax_of(language, in_full)
+    syntax = syntax_of(language)
     bodies = {mark: body._replace(content=_counted(body.content, counts)) for mark, body in syntax.bodies.items()}
     counting = replace(syntax, marks=_counted(syntax.marks, counts), bodies=bodies)
     for name, shape in SHAPES.items():
         text = shape(8000)
         counts.clear()
-        found = list(pieces(text, counting))
+        found = list(pieces(text, counting, begin=begin))
         # Each once by the search and once by its content, and once by each of three quotes that have no end.
         assert sum(counts) <= 5 * len(text), name
-        assert found == list(pieces(text, syntax)), name
+        assert found == list(pieces(text, syntax, begin=begin)), name
 
 
 def _counted(pattern: re.Pattern[str], counts: list[int]) -> Any:

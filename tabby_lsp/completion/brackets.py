@@ -15,7 +15,7 @@ class Nesting:
     """What is open at the end of a text, which may be read in several parts that end with a line."""
 
     def __init__(self, language: str) -> None:
-        self._syntax = syntax_of(language, False)
+        self._syntax = syntax_of(language)
         self.inside = ""  # the mark of the comment or string of several lines that has no end
         self.openers: list[str] = []  # that nothing closes
         self.places: list[int] = []  # of the openers, each in the part that it is in
@@ -85,7 +85,7 @@ def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> i
     nor what is `allowed` accounts for.
     """
     depth, used = 0, 0
-    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language, False)):
+    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language)):
         if start < len(line_prefix):
             continue
         if mark in CLOSER_OF:
@@ -106,7 +106,7 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
     quotes = '"' if language in QUOTES_CHARACTERS else QUOTES
     lone = ""
-    for mark, start, end, ended in pieces(whole, syntax_of(language, False)):
+    for mark, start, end, ended in pieces(whole, syntax_of(language)):
         if not ended and end > start:
             return mark if start >= len(line_prefix) and mark in TRIPLES else ""
         if not ended and start >= begin and mark in quotes:
@@ -116,9 +116,7 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
 
 def strings_and_comments(text: str, language: str) -> Iterator[Piece]:
     """The strings and comments of a text."""
-    return (
-        each for each in pieces(text, syntax_of(language, False)) if each.mark not in "()[]{}" and each.end > each.start
-    )
+    return (each for each in pieces(text, syntax_of(language)) if each.mark not in "()[]{}" and each.end > each.start)
 
 
 def string_around(before: str, text: str, after: str, language: str) -> str:
