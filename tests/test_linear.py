@@ -47,7 +47,7 @@ def test_no_character_is_scanned_again_and_again(language: str, begin: str) -> N
     bodies = {mark: body._replace(content=_counted(body.content, counts)) for mark, body in syntax.bodies.items()}
     counting = replace(syntax, marks=_counted(syntax.marks, counts), bodies=bodies)
     for name, shape in SHAPES.items():
-        text = shape(8000)
+        text = shape(4000)
         counts.clear()
         found = list(pieces(text, counting, begin=begin))
         # Each once by the search and once by its content, and once by each of three quotes that have no end.
@@ -59,11 +59,11 @@ def _counted(pattern: re.Pattern[str], counts: list[int]) -> Any:
     return Counted(pattern, counts)
 
 
-@pytest.mark.parametrize("place", ["everywhere", "text"])
-def test_every_walk_comes_to_an_end_on_the_longest_texts(place: str) -> None:
-    """In a language of another kind for each shape, and in Python, which has the most to it."""
+@pytest.mark.parametrize(("place", "size"), [("everywhere", PREFIX_CHARACTERS), ("text", PREFIX_CHARACTERS // 2)])
+def test_every_walk_comes_to_an_end_on_the_longest_texts(place: str, size: int) -> None:
+    """In a language of another kind for each shape."""
     for number, language in enumerate(LANGUAGES):
-        cases = list(contexts(PREFIX_CHARACTERS, language, [place]))
+        cases = list(contexts(size, language, [place]))
         for name, text, context in cases[number :: len(LANGUAGES)]:
             begun = time.process_time()
             for walk in ("ended", "clean", "stops", "prose_at", "answers", "lengthens_full_name", "surround"):
