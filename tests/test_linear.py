@@ -14,7 +14,7 @@ import pytest
 from long_texts import LANGUAGES, SHAPES, WALKS, contexts
 
 from tabby_lsp.completion.context import PREFIX_CHARACTERS
-from tabby_lsp.completion.scanner import pieces, syntax_of
+from tabby_lsp.completion.scanner import QUOTES, pieces, syntax_of
 from tabby_lsp.completion.stops import Stops, stop_rules
 from tabby_lsp.data import CompletionContext
 
@@ -39,31 +39,31 @@ class Counted:
         return found
 
 
-@pytest.mark.parametrize("in_full", [False, True])
+@pytest.mark.parametrize("begin", ["", QUOTES])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_no_character_is_scanned_again_and_again(language: str, in_full: bool) -> None:
+def test_no_character_is_scanned_again_and_again(language: str, begin: str) -> None:
     counts: list[int] = []
-    syntax = syntax_of(language, in_full)
+    syntax = syntax_of(language)
     bodies = {mark: body._replace(content=_counted(body.content, counts)) for mark, body in syntax.bodies.items()}
     counting = replace(syntax, marks=_counted(syntax.marks, counts), bodies=bodies)
     for name, shape in SHAPES.items():
-        text = shape(8000)
+        text = shape(4000)
         counts.clear()
-        found = list(pieces(text, counting))
+        found = list(pieces(text, counting, begin=begin))
         # Each once by the search and once by its content, and once by each of three quotes that have no end.
         assert sum(counts) <= 5 * len(text), name
-        assert found == list(pieces(text, syntax)), name
+        assert found == list(pieces(text, syntax, begin=begin)), name
 
 
 def _counted(pattern: re.Pattern[str], counts: list[int]) -> Any:
     return Counted(pattern, counts)
 
 
-@pytest.mark.parametrize("place", ["everywhere", "text"])
-def test_every_walk_comes_to_an_end_on_the_longest_texts(place: str) -> None:
-    """In a language of another kind for each shape, and in Python, which has the most to it."""
+@pytest.mark.parametrize(("place", "size"), [("everywhere", PREFIX_CHARACTERS), ("text", PREFIX_CHARACTERS // 2)])
+def test_every_walk_comes_to_an_end_on_the_longest_texts(place: str, size: int) -> None:
+    """In a language of another kind for each shape."""
     for number, language in enumerate(LANGUAGES):
-        cases = list(contexts(PREFIX_CHARACTERS, language, [place]))
+        cases = list(contexts(size, language, [place]))
         for name, text, context in cases[number :: len(LANGUAGES)]:
             begun = time.process_time()
             for walk in ("ended", "clean", "stops", "prose_at", "answers", "lengthens_full_name", "surround"):

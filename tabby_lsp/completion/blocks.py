@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tabby_lsp.completion import brackets
+from tabby_lsp.completion.brackets import Nesting
 from tabby_lsp.completion.scanner import PROSE
 
 # The end of a line that begins a block in nearly every language, or that leaves an expression or a comment open.
@@ -95,4 +95,4 @@ def begins_by_words(line: str, language: str) -> bool:
 @lru_cache(maxsize=256)
 def leaves_open(text: str, language: str) -> bool:
     """Whether a bracket in a text is closed by nothing in it."""
-    return language not in _NO_BRACKETS and brackets.leaves_open(text, language)
+    return language not in _NO_BRACKETS and bool(Nesting(language).read(text).openers)

@@ -5,60 +5,40 @@ Where what the scanner finds does not fit together this says so, and whoever ask
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
-from tabby_lsp.completion.scanner import CLOSER_OF, QUOTES, QUOTES_CHARACTERS, TRIPLES, Piece, pieces, syntax_of
+from tabby_lsp.completion.scanner import CLOSER_OF, QUOTES, QUOTES_CHARACTERS, TRIPLES, pieces, syntax_of
 
 
 class Nesting:
     """What is open at the end of a text, which may be read in several parts that end with a line."""
 
     def __init__(self, language: str) -> None:
-        self._syntax = syntax_of(language, False)
+        self._syntax = syntax_of(language)
         self.inside = ""  # the mark of the comment or string of several lines that has no end
-        self.openers: list[str] = []  # that nothing closes
-        self.places: list[int] = []  # of the openers, each in the part that it is in
-        self.closers: list[str] = []  # that close nothing
+        self.openers: list[tuple[str, int]] = []  # that nothing closes, each with its place in the part that it is in
+        self.closers = ""  # that close nothing
 
     def read(self, text: str) -> Nesting:
         inside, self.inside = self.inside, "" if text else self.inside
+        closers: list[str] = []
         for mark, start, end, ended in pieces(text, self._syntax, inside):
             if mark in CLOSER_OF:
-                self.openers.append(mark)
-                self.places.append(start)
+                self.openers.append((mark, start))
             elif mark not in ")]}":
                 self.inside = "" if ended or end == start else mark
-            elif self.openers and CLOSER_OF[self.openers[-1]] == mark:
+            elif self.openers and CLOSER_OF[self.openers[-1][0]] == mark:
                 self.openers.pop()
-                self.places.pop()
             else:  # the text begins within these, or there is no telling what it is
-                self.closers.append(mark)
+                closers.append(mark)
                 self.openers.clear()
-                self.places.clear()
+        self.closers += "".join(closers)
         return self
 
 
-def leaves_open(text: str, language: str) -> bool:
-    """Whether nothing in a text closes one of its brackets."""
-    return bool(Nesting(language).read(text).openers)
-
-
-def open_brackets(text: str, language: str) -> list[int]:
-    """The places of the openers in a text that nothing in it closes."""
-    return Nesting(language).read(text).places
-
-
-def ends_in_prose(text: str, language: str) -> bool:
-    """Whether a text ends within a comment or a string of several lines."""
-    return Nesting(language).read(text).inside != ""
-
-
 @lru_cache(maxsize=4)  # asked for one text after another at the same place
-def _read(text: str, language: str) -> tuple[str, str, str]:
-    """What a text ends in, the openers that nothing in it closes, and the closers that close nothing in it."""
-    found = Nesting(language).read(text)
-    return found.inside, "".join(found.openers), "".join(found.closers)
+def _read(text: str, language: str) -> Nesting:
+    return Nesting(language).read(text)
 
 
 def left_to_close(before: str, text: str, after: str, language: str) -> str | None:
@@ -67,17 +47,14 @@ def left_to_close(before: str, text: str, after: str, language: str) -> str | No
     None if there is no telling, as within a comment or a string of several lines.
     """
     start = before.rfind("\n") + 1
-    found = Nesting(language)
-    found.inside, openers, _ = _read(before[:start], language)
-    found.openers, found.places = list(openers), [0] * len(openers)
+    above, found = _read(before[:start], language), Nesting(language)
+    found.inside, found.openers = above.inside, list(above.openers)
     if found.read(before[start:] + text).inside:
         return None
-    openers, closers = "".join(found.openers), _read(after, language)[2]
-    missing = max(0, len(openers) - len(closers))
-    closed, open_still = openers[: len(openers) - missing], openers[len(openers) - missing :]
-    if not closers.startswith("".join(CLOSER_OF[opener] for opener in reversed(closed))):
-        return None
-    return "".join(CLOSER_OF[opener] for opener in reversed(open_still))
+    missing = [CLOSER_OF[opener] for opener, _ in reversed(found.openers)]
+    closers = _read(after, language).closers
+    count = max(0, len(missing) - len(closers))
+    return "".join(missing[:count]) if closers.startswith("".join(missing[count:])) else None
 
 
 def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> int | None:
@@ -85,7 +62,7 @@ def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> i
     nor what is `allowed` accounts for.
     """
     depth, used = 0, 0
-    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language, False)):
+    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language)):
         if start < len(line_prefix):
             continue
         if mark in CLOSER_OF:
@@ -106,19 +83,12 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
     quotes = '"' if language in QUOTES_CHARACTERS else QUOTES
     lone = ""
-    for mark, start, end, ended in pieces(whole, syntax_of(language, False)):
+    for mark, start, end, ended in pieces(whole, syntax_of(language)):
         if not ended and end > start:
             return mark if start >= len(line_prefix) and mark in TRIPLES else ""
         if not ended and start >= begin and mark in quotes:
             lone = lone or mark
     return lone
-
-
-def strings_and_comments(text: str, language: str) -> Iterator[Piece]:
-    """The strings and comments of a text."""
-    return (
-        each for each in pieces(text, syntax_of(language, False)) if each.mark not in "()[]{}" and each.end > each.start
-    )
 
 
 def string_around(before: str, text: str, after: str, language: str) -> str:

@@ -8,25 +8,17 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import (
-    ends_in_prose,
-    first_surplus,
-    left_to_close,
-    open_brackets,
-    open_quote,
-    strings_and_comments,
-)
+from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import is_closing
-from tabby_lsp.completion.scanner import PROSE, TRIPLES
+from tabby_lsp.completion.scanner import PROSE, TRIPLES, pieces, syntax_of
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
-from tabby_lsp.syntax import errors
+from tabby_lsp.syntax import PARSE_MILLISECONDS, errors
 from tabby_lsp.text import begin_alike
 
 Filter = Callable[[str, CompletionContext], str]
@@ -41,7 +33,6 @@ WIDEST_INDENT = 100  # columns of one step: wider ones are tables
 FEWEST = 2  # characters: accepting takes a key, too
 # Characters around the cursor that are parsed: under a millisecond.
 PARSED_BEFORE, PARSED_AFTER = 4000, 1500
-PARSE_MILLISECONDS = 300  # for all that is tried: as long as a suggestion is written (`work.WRITE_SECONDS`)
 MOST_HEADS = 64  # that are tried: a suggestion has no more tokens unless the settings say so
 MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
 # What says something, however short: no row of a table, and not one word, as what closes a block may be.
@@ -184,14 +175,14 @@ def close_brackets(text: str, context: CompletionContext) -> str:
 
     What was opened on an earlier line is closed on a line of its own, indented as that one.
     """
-    opened = open_brackets(text, context.language)
+    opened = Nesting(context.language).read(text).openers
     if not opened or len(opened) > MOST_CLOSED or text.rstrip().endswith(("{", ":")):
         return text
     left = left_to_close(context.prefix, text, context.line_suffix + context.suffix, context.language)
     lines = (context.prefix.rpartition("\n")[2] + text).rstrip().split("\n")
     closed = text.rstrip()
     line, end = text.count("\n"), len(text)
-    for closer, place in zip(left or "", reversed(opened), strict=False):
+    for closer, place in zip(left or "", (place for _, place in reversed(opened)), strict=False):
         line, end = line - text.count("\n", place, end), place
         closed += closer if line == len(lines) - 1 else f"\n{_indent(lines[line])}{closer}"
     return closed
@@ -207,10 +198,10 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
     before, after, indent = _parsed_window(context)
-    end = time.monotonic() + PARSE_MILLISECONDS / 1000
+    end = time.thread_time() + PARSE_MILLISECONDS / 1000  # for all parses: a busy machine must not change what is shown
 
     def faults(tried: str) -> int | None:
-        left = round((end - time.monotonic()) * 1000)
+        left = round((end - time.thread_time()) * 1000)
         if left <= 0:
             return None
         behind = context.line_suffix[overtyped(tried, context) :] + after
@@ -257,17 +248,13 @@ def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
     that is cut anywhere is full of faults.
     """
     before, after = context.prefix, context.suffix
-    strings = [each for each in strings_and_comments(before, context.language) if "\n" in before[each.start : each.end]]
-    begins = [each.start for each in strings]
-
-    def is_inside(place: int) -> bool:
-        number = bisect_left(begins, place) - 1
-        return number >= 0 and place < strings[number].end
-
+    first = max(0, len(before) - PARSED_BEFORE)
+    found = pieces(before, syntax_of(context.language))
+    in_strings = {place for each in found for place in range(max(first, each.start + 1), each.end)}
     starts = [
         (indentation(match[1]), match.start())
-        for match in _STATEMENT.finditer(before, max(0, len(before) - PARSED_BEFORE))
-        if not is_inside(match.start())
+        for match in _STATEMENT.finditer(before, first)
+        if match.start() not in in_strings
     ]
     if not starts:
         return before[-PARSED_BEFORE:], after[:PARSED_AFTER], 0
@@ -284,7 +271,7 @@ def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
 
 def drop_trivial(text: str, context: CompletionContext) -> str:
     """Nothing blank, nothing that saves no key (who accepts it presses one), and no string without a word."""
-    if text.strip() in TRIPLES and ends_in_prose(context.prefix + text, context.language):
+    if text.strip() in TRIPLES and Nesting(context.language).read(context.prefix + text).inside:
         return ""
     return text if len(re.sub(r"\s", "", text)) >= FEWEST else ""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from tabby_lsp.completion.scanner import pieces, syntax_of
+from tabby_lsp.completion.scanner import QUOTES, pieces, syntax_of
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.languages import language as facts_of
 
 # Code in a string, up to the cursor: ${…}, #{…} and \(…) in most languages, {…} where a sign before the string says so.
 _CODE = re.compile(r"(?:[$#]\{|\\\()[^{}()]*\Z")
@@ -19,8 +20,10 @@ _CURSOR = "\ue000"  # a sign that means nothing to anybody
 
 def prose_at(context: CompletionContext) -> str:
     """ "comment" or "string", if the cursor is in one; else ""."""
-    cursor, syntax = len(context.prefix), syntax_of(context.language, True)
-    for mark, start, end, _ in pieces(f"{context.prefix}{_CURSOR}{context.line_suffix}", syntax):
+    cursor, syntax = len(context.prefix), syntax_of(context.language)
+    line = f"{context.prefix}{_CURSOR}{context.line_suffix}"
+    begin = QUOTES if facts_of(context.language).name else '"'  # what is not known may be sentences
+    for mark, start, end, _ in pieces(line, syntax, begin=begin):
         if start > cursor:
             break
         if end > cursor:

@@ -19,6 +19,7 @@ from tabby_lsp.languages import language as facts_of
 PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 QUOTES = "\"'`"
+PAIRS = {**CLOSER_OF, **dict(zip(QUOTES, QUOTES, strict=True))}  # what editors close by themselves
 TRIPLES = ('"""', "'''")
 # Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
 QUOTES_CHARACTERS = frozenset(
@@ -58,7 +59,7 @@ class _Body(NamedTuple):
 
     content: re.Pattern[str]
     closer: str
-    runs: bool  # without a closer, to the end of the content; or else the mark is passed over
+    runs: bool  # whether it may have no closer, and goes to the end of the content then
     is_comment: bool = False
 
 
@@ -70,8 +71,12 @@ class Syntax:
     bodies: Mapping[str, _Body]  # by mark; a bracket has none
 
 
-def pieces(text: str, syntax: Syntax, inside: str = "") -> Iterator[Piece]:
-    """What is found in a text, in its order. `inside`: the mark of the piece in which the text begins."""
+def pieces(text: str, syntax: Syntax, inside: str = "", begin: str = "") -> Iterator[Piece]:
+    """What is found in a text, in its order. `inside`: the mark of the piece in which the text begins.
+
+    A quote that has no end is an apostrophe, or the beginning of a string that is being written: those to `begin` one
+    are taken for that, up to the end of the line in most languages. The others are passed over.
+    """
     lone: dict[str, int] = {}  # by quote: up to here each of them is known to have no end
     place = 0
     while place < len(text):
@@ -90,7 +95,7 @@ def pieces(text: str, syntax: Syntax, inside: str = "") -> Iterator[Piece]:
         if content and text.startswith(body.closer, content.end()):
             place = content.end() + len(body.closer)
             yield Piece(mark, start, place, True)
-        elif content and body.runs:
+        elif content and (body.runs or mark in begin):
             place = content.end()
             yield Piece(mark, start, place, False)
         else:
@@ -101,31 +106,27 @@ def pieces(text: str, syntax: Syntax, inside: str = "") -> Iterator[Piece]:
 
 
 @cache
-def syntax_of(language: str, in_full: bool) -> Syntax:
-    """`in_full`: as who asks for comments and strings has it; or else as who asks for brackets."""
+def syntax_of(language: str) -> Syntax:
     comment = facts_of(language).comment
-    block = ("/*", "*/") if comment == "//" or (not comment and not in_full) else ("", "")
-    if in_full:
-        block = _BLOCK_COMMENTS.get(language, block)
+    has_default = comment == "//" or (not comment and language not in PROSE)
+    begin, end = _BLOCK_COMMENTS.get(language, ("/*", "*/") if has_default else ("", ""))
     bodies: dict[str, _Body] = {}
     marks: list[str] = []
-    if block[0]:
-        marks.append(re.escape(block[0]))
-        bodies[block[0]] = _Body(re.compile(rf"(?s:.*?)(?={re.escape(block[1])}|\Z)"), block[1], True, True)
+    if begin:
+        marks.append(re.escape(begin))
+        bodies[begin] = _Body(re.compile(rf"(?s:.*?)(?={re.escape(end)}|\Z)"), end, True, True)
     if comment:
-        marks.append(_line_comment(comment, language) if in_full else re.escape(comment))
+        marks.append(_line_comment(comment, language))
         bodies[comment] = _Body(re.compile(r"[^\n]*"), "", True, True)
-    if not (in_full and language in _NO_STRINGS):
-        for triple in TRIPLES:
-            content = _content(triple, True) if in_full else re.compile(rf"(?s:.*?)(?={triple}|\Z)")
-            bodies[triple] = _Body(content, triple, True)
-        bodies['"'] = _Body(_content('"', in_full), '"', in_full)
+    if language not in _NO_STRINGS:
+        bodies |= {triple: _Body(_content(triple), triple, True) for triple in TRIPLES}
+        bodies['"'] = _Body(_content('"'), '"', False)
         if language in QUOTES_CHARACTERS:
             bodies["'"] = _Body(re.compile(r"(?:\\[^\n]{1,9}?|[^'\\\n])(?=')"), "'", False)
-        elif not in_full or (facts_of(language).name and language != "clojure"):
-            bodies["'"] = _Body(_content("'", in_full), "'", in_full)
-        if not in_full or language in _BACKTICKS:
-            bodies["`"] = _Body(_content("`", in_full, in_full), "`", in_full)
+        elif language != "clojure":
+            bodies["'"] = _Body(_content("'"), "'", False)
+        if language in _BACKTICKS:
+            bodies["`"] = _Body(_content("`", several=True), "`", False)
         marks += [each for each in (*TRIPLES, *QUOTES) if each in bodies]
     return Syntax(re.compile("|".join((*marks, "[][(){}]"))), bodies)
 
@@ -137,10 +138,9 @@ def _line_comment(mark: str, language: str) -> str:
     return rf"(?<!{before}){re.escape(mark)}"
 
 
-def _content(mark: str, continued: bool, several: bool = False) -> re.Pattern[str]:
-    """Of a string, up to its end. `continued`: also behind a backslash at a line's end; `several`: of several lines."""
+def _content(mark: str, several: bool = False) -> re.Pattern[str]:
+    """Of a string, up to its end: on a line, or of `several`."""
     quote, is_triple = mark[0], len(mark) == 3
     plain = rf"[^{quote}\\]*" if several or is_triple else rf"[^{quote}\\\n]*"
-    escaped = r"\\(?s:.|\Z)" if continued else r"\\."
     other = rf"|{quote}(?!{quote}{quote})" if is_triple else ""
-    return re.compile(rf"{plain}(?:(?:{escaped}{other}){plain})*")
+    return re.compile(rf"(?s:{plain}(?:(?:\\(?:.|\Z){other}){plain})*)")

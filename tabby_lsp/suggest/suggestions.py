@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tabby_lsp.completion.overtype import CLOSERS, is_closed_by_editor
 from tabby_lsp.completion.triggers import lengthens_full_name
 from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling, Snippet, Timing
 from tabby_lsp.engine.client import Engine, Job
@@ -28,8 +28,6 @@ from tabby_lsp.text import Change, Point, begin_alike
 Related = Callable[[], Awaitable[tuple[Snippet, ...]]]
 
 AGREED = 3  # typed characters that were those of a doubtful suggestion: it is shown from then on
-
-_OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors close by themselves
 
 
 @dataclass(slots=True)
@@ -61,7 +59,7 @@ class Live:
         if typed is None or _last_line(context.prefix) != _last_line(self.context.prefix + self.inserted[:typed]):
             return False
         self.typed = typed
-        return self.agrees() and not self.inserted[typed:].strip(_CLOSERS)
+        return self.agrees() and not self.inserted[typed:].strip(CLOSERS)
 
     def agrees(self) -> bool:
         """Whether what was typed may still be the beginning of what is written.
@@ -72,11 +70,10 @@ class Live:
         written = self.generation.text
         if not self.inserted or not written:
             return not self.inserted
-        alike = begin_alike(self.inserted, written)
-        if alike in (len(self.inserted), len(written)):
+        if written.startswith(self.inserted) or self.inserted.startswith(written):
             return True
-        closed = _OPENERS.search(written[:alike]) and not self.inserted[alike:].strip(_CLOSERS)
-        return bool(closed) and alike >= self.typed
+        alike = begin_alike(self.inserted, written)
+        return alike >= self.typed and is_closed_by_editor(written[:alike], self.inserted[alike:])
 
     def _offset(self, place: Point) -> int | None:
         """The character of `inserted` at a place, its end included, or None if the place lies outside."""
