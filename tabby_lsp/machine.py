@@ -13,6 +13,21 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+# Whether the names of files are the same in capitals. A file system may be set up otherwise, git asks it; this is what
+# it finds on nearly all of them.
+FOLDS_CASE = sys.platform in ("win32", "darwin")
+
+
+def home() -> Path:
+    """The user's home directory, or a place in which nothing can be: in a container one may run as a number that no
+    name belongs to, and where there is no $HOME either.
+    """
+    try:
+        found = Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
+    return found if found.is_absolute() else Path(os.devnull)
+
 
 def available_memory() -> int | None:
     """Bytes that a new process can use without swapping, or None where the system does not say."""
