@@ -13,6 +13,7 @@ import logging.handlers
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -175,14 +176,14 @@ def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     problem = None
     if options.log_file or to_file:
-        path = Path(options.log_file).expanduser() if options.log_file else _own_log_file()
+        path = Path(os.path.expanduser(options.log_file)) if options.log_file else _own_log_file()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(
-                logging.handlers.RotatingFileHandler(
-                    path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=False
-                )
-            )
+            if options.log_file:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                machine.private_folder(config.data_folder())
+                machine.private_folder(path.parent)
+            handlers.append(_PrivateLog(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=False))
         except OSError as error:
             problem = f"no log file: {path} cannot be written ({error.strerror})"
     for handler in handlers:
@@ -193,6 +194,12 @@ def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
         logging.getLogger("pygls").setLevel(logging.WARNING)
     if problem:
         logging.getLogger("tabby_lsp").warning("%s", problem)
+
+
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        machine.private_file(Path(self.baseFilename))  # whether it is the first one or one after that
+        return super()._open()
 
 
 def _own_log_file() -> Path:

@@ -296,10 +296,13 @@ SECRETS = (
     ".env .env.local .envrc prod.env server.pem id_rsa id_rsa.pub id_ed25519 id_rsa_work tls.KEY .netrc _netrc"
     " vault.kdbx .npmrc .pypirc credentials credentials.json Credentials.yml .credentials secrets.yaml secret.txt"
     " keys.p12 a.pfx release.jks release.keystore .htpasswd .pgpass .git-credentials terraform.tfvars"
-    " terraform.tfstate kubeconfig service-account.json service_account_prod.json .bash_history"
+    " terraform.tfstate kubeconfig service-account.json service_account_prod.json .bash_history htpasswd site.htpasswd"
+    " htpasswd.prod docker/config.json home/.docker/config.json Docker/Config.json .aws/config .kube/config deploy_key"
+    " deploy-key my_deploy_key deploy_key.pub prod.env.sh .env.sh"
 )
 NO_SECRETS = (
     "environment.py env.py credentials.py secrets.go keys.py key.ts pem.c id_rsa.py README.md .gitignore keyring"
+    " htpasswd.py deploy_key.go deploy.sh env.sh config.json mydocker/config.json docker/config.json.py deploy.py"
 )
 
 

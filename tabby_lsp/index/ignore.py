@@ -142,7 +142,8 @@ def _excludes_file() -> Path | None:
                 value = re.sub(r"\\(.)", r"\1", value)
     if value is None:
         return configured / "ignore"
-    return Path(os.path.expanduser(value)) if value else None
+    value = os.path.expanduser(value)
+    return Path(value) if value and not value.startswith("~") else None
 
 
 def _small_text(path: Path, follow: bool = False) -> str:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tabby_lsp import machine
 from tabby_lsp.index import walk
 from tabby_lsp.index.contents import HEAD_BYTES, why_by_head
 from tabby_lsp.index.entry import Entry, prepare
@@ -295,7 +296,8 @@ class _Crashing:
 
     def _keep(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            machine.private_folder(self._path.parent)
+            machine.private_file(self._path)
             self._path.write_text(json.dumps(sorted(self._marks)), encoding="utf-8")
         except OSError:
             pass

@@ -219,7 +219,7 @@ def _why_by_name(path: str, is_folder: bool, layers: tuple[Layer, ...]) -> str:
     name = path.rpartition("/")[2]
     if name in VERSION_CONTROL:
         return "version control"
-    if not is_folder and is_secret(name):
+    if not is_folder and is_secret(path):
         return "a secret"
     ignored, source = verdict(path, name, is_folder, layers)
     if ignored:
