@@ -135,6 +135,14 @@ def _close_to_others(path: Path) -> None:
             os.chmod(path, stat.S_IMODE(mode) & 0o700)
 
 
+def mount_point(path: str) -> str:
+    """Where the file system begins that holds a folder: a drive on Windows."""
+    place = os.path.realpath(path)
+    while not os.path.ismount(place) and os.path.dirname(place) != place:
+        place = os.path.dirname(place)
+    return place
+
+
 def core_count() -> int:
     """Cores that this process may use."""
     if sys.platform == "linux":

@@ -21,10 +21,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tabby_lsp import config, languages, machine, wire
 from tabby_lsp.data import from_json, to_json
+from tabby_lsp.index import expiry
 from tabby_lsp.index.plan import IndexState, Plan
 from tabby_lsp.index.upkeep import FILE_SECONDS, Place, Upkeep
 from tabby_lsp.wire import Pipe
@@ -71,6 +73,7 @@ def main() -> None:
         advice = "Nobody else could read that, so there is none. Set TABBY_ROOT to a folder that can be written."
         pipe.send(kind="failed", reason=f"{upkeep.store.reason} {advice}")
         return
+    threading.Thread(target=_tidy, args=(plan,), daemon=True).start()  # some disks answer late, or never
     work = Work(upkeep, messages, pipe, plan.watched)
     for message in first["buffers"]:
         work.do(message)
@@ -85,6 +88,13 @@ def _listen(messages: Messages) -> None:
     messages.put(None)
     time.sleep(CLOSE_SECONDS)
     os._exit(0)
+
+
+def _tidy(plan: Plan) -> None:
+    database = Path(plan.database)
+    with contextlib.suppress(OSError):  # then the next one does it
+        expiry.note(database, plan.folders)
+        expiry.forget(database.parent)
 
 
 class Work:
