@@ -61,7 +61,8 @@ TABBY_ONLY = (
 
 
 def tabby_root() -> Path:
-    return Path(os.environ.get("TABBY_ROOT") or Path.home() / ".tabby").expanduser()
+    said = os.environ.get("TABBY_ROOT")
+    return Path(os.path.expanduser(said)) if said else machine.home() / ".tabby"
 
 
 def data_folder() -> Path:
@@ -75,7 +76,7 @@ def read_config_file(path: Path) -> tuple[Layer, list[str]]:
     try:
         text = path.read_bytes().decode("utf-8")
         return Layer(str(path), tomllib.loads(text), folder=Path(os.path.abspath(path.parent))), []
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return empty, []
     except OSError as error:
         return empty, [f"{path} cannot be read ({error.strerror}): the defaults apply."]

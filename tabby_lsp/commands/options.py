@@ -7,11 +7,13 @@ import logging
 import logging.handlers
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from tabby_lsp import config, languages
 from tabby_lsp.config import Layer
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
@@ -98,14 +100,14 @@ def start_logging(options: argparse.Namespace, to_file: bool) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     problem = None
     if options.log_file or to_file:
-        path = Path(options.log_file).expanduser() if options.log_file else _own_log_file()
+        path = Path(os.path.expanduser(options.log_file)) if options.log_file else _own_log_file()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(
-                logging.handlers.RotatingFileHandler(
-                    path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=False
-                )
-            )
+            if options.log_file:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                machine.private_folder(config.data_folder())
+                machine.private_folder(path.parent)
+            handlers.append(_PrivateLog(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=False))
         except OSError as error:
             problem = f"no log file: {path} cannot be written ({error.strerror})"
     if to_file:
@@ -120,6 +122,12 @@ def start_logging(options: argparse.Namespace, to_file: bool) -> None:
         logging.getLogger("pygls").setLevel(logging.WARNING)
     if problem:
         logging.getLogger("tabby_lsp").warning("%s", problem)
+
+
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        machine.private_file(Path(self.baseFilename))  # whether it is the first one or one after that
+        return super()._open()
 
 
 def _own_log_file() -> Path:
