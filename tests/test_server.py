@@ -551,10 +551,10 @@ def test_settings_may_change_while_the_server_runs() -> None:
         assert editor.request("tabby/status", {})["status"] == "readyForManualTrigger"
         since = len(editor.messages)
         pid = editor.engine_pid()
-        changed = {"completion": {"max_prompt_tokens": 512}}
+        changed = {"completion": {"max_prompt_tokens": 300}}
         editor.notify("workspace/didChangeConfiguration", {"settings": {"tabby-lsp": changed}})
-        editor.wait(lambda each: each.get("params", {}).get("maxPromptTokens") == 512, since)
-        assert editor.engine_pid() != pid and gone(pid)
+        editor.wait(lambda each: each.get("params", {}).get("maxPromptTokens") == 300, since)
+        assert editor.engine_pid() == pid, "the model stays as it is"
         something(editor)
 
 
