@@ -37,7 +37,7 @@ class Indexing:
         self._retrieval: Retrieval | None = None
         self._recent = Recent()
         self._note = ""
-        self._told = self.status()
+        self._last_told = self.status()
         self._replacing = asyncio.Lock()
 
     @property
@@ -106,7 +106,7 @@ class Indexing:
         if path is None or self._retrieval is None:
             return ()
         self._recent.looked_at(path)
-        return await self._retrieval.around(path, context, room, self._recent.lately(time.monotonic()), disabled)
+        return await self._retrieval.around(path, context, room, self._recent.work_until(time.monotonic()), disabled)
 
     def rescan(self) -> bool:
         """Looks at everything again. False if there is no indexer that could."""
@@ -142,6 +142,6 @@ class Indexing:
             self._tell()
 
     def _tell(self) -> None:
-        if self.status() != self._told:
-            self._told = self.status()
+        if self.status() != self._last_told:
+            self._last_told = self.status()
             self._on_change()
