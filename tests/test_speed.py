@@ -36,6 +36,7 @@ def test_a_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """In llama.cpp itself, as briefly as it goes; how fast it is depends on who else is there."""
     monkeypatch.setattr(yardstick, "SECONDS", 0.0)
     monkeypatch.setattr(yardstick, "PROMPT", 8)
+    monkeypatch.setattr(yardstick, "BATCH", 4)
     monkeypatch.setattr(yardstick, "ANSWER", 2)
     path = tmp_path / "yardstick.gguf"
     prompt, answer = yardstick._measure(path, yardstick.write(path, "Q4_K"))
