@@ -23,6 +23,7 @@ class Hub:
     faults: list[str] = field(default_factory=list)
     listing_faults: list[str] = field(default_factory=list)
     states_sha256: bool = True
+    has_etags: bool = True
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
     address: str = ""
@@ -93,7 +94,7 @@ def running(hub: Hub) -> Iterator[Hub]:
                     self.send_error(416)
                     return
             piece = data[start:]
-            etag = f'"{hashlib.md5(data).hexdigest()}"'
+            etag = f'"{hashlib.md5(data).hexdigest()}"' if hub.has_etags else ""
             extent = f"bytes {start}-{len(data) - 1}/{len(data)}" if start else ""
             self.begin(206 if start else 200, len(piece), "application/octet-stream", etag, extent)
             if fault in ("drop", "stall"):

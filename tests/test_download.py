@@ -312,6 +312,18 @@ def test_a_file_at_an_address_that_changed_is_fetched_anew(hub: Hub) -> None:
     assert path_of(get(source)).read_bytes() == other
 
 
+def test_a_file_of_which_nothing_is_known_is_not_gone_on_with(hub: Hub, root: Path) -> None:
+    """Without a sha256 and an ETag nobody knows whether it is still the same; and it is not begun again for ever."""
+    hub.has_etags = False
+    source = Source(url=f"{hub.address}/plain/{NAME}", parts=(Part(NAME),))
+    hub.faults = ["drop"]
+    events = get(source)
+    assert path_of(events).read_bytes() == MODEL and events[-1]["fetched"] == len(MODEL) * 3 // 2
+    path_of(events).unlink()
+    hub.faults = ["drop"] * 50
+    assert "the connection ended after" in get(source)[-1]["message"] and len(hub.faults) > 40
+
+
 def test_only_https_is_fetched_from(folder: Path) -> None:
     for address in ("http://example.org/a.gguf", "http://10.0.0.1/a.gguf", "ftp://example.org/a.gguf", "http://[::1/a"):
         message = refusal(get(Source(url=address, parts=(Part("a.gguf"),))), folder)
