@@ -25,13 +25,15 @@ def show(settings: Settings, everything: bool, as_json: bool) -> int:
             ("name", "left"),
             ("role", "left"),
             ("size", "right"),
-            ("licence", "left"),
+            ("licence", "words"),
             ("fits", "left"),
-            ("where", "left"),
+            ("where", "words"),
         ],
         [_cells(row) for row in shown],
     )
     say()
+    if any(row.commercial == "no" for row in shown):
+        say("* not for commercial use")
     if not everything:
         say(f"{len(rows) - len(shown)} more have a name: `tabby-lsp models --all`.")
     if any(row.recommended and not row.place for row in shown):
@@ -65,7 +67,7 @@ def recommend(settings: Settings, as_json: bool) -> int:
             ("prompt", "right"),
             ("answer", "right"),
             ("a line in", "right"),
-            ("fast enough", "left"),
+            ("fast enough", "words"),
         ],
         [_speed_cells(row, each, picks) for row, each in shown],
     )
@@ -128,16 +130,24 @@ def _text(values: Any, key: str) -> str:
 
 
 def _cells(row: overview.Row) -> list[str]:
-    size = f"{'≈ ' if row.estimated else ''}{row.size / 1e9:.2f} GB" if row.size >= 1e8 else f"{row.size / 1e6:.1f} MB"
-    fits = {True: "yes", False: "no", None: "?"}[row.fits]
+    where = [row.place] if row.place else ["recommended"] if row.recommended else []
+    if row.used_for:
+        where.append(f"in use for {' and '.join(row.used_for)}")
     if row.fits is False:
-        fits = f"no, {row.memory / 1e9:.1f} GB"
-    where = f"in use for {' and '.join(row.used_for)}" if row.used_for else "recommended" if row.recommended else ""
+        where.append(f"needs {_size(row.memory)}")
     return [
         ("!" if row.used_for else "") + row.name,
-        " ".join(row.roles).replace("none", "cannot write"),
-        size if row.size else "?",
-        row.licence + {"no": " (not commercial)"}.get(row.commercial, ""),
-        fits,
-        ", ".join(each for each in (row.place, where) if each),
+        "both" if len(row.roles) == 2 else " ".join(row.roles),
+        ("≈ " if row.estimated else "") + _size(row.size) if row.size else "?",
+        row.licence + ("*" if row.commercial == "no" else ""),
+        {True: "yes", False: "no", None: "?"}[row.fits],
+        ", ".join(where),
     ]
+
+
+def _size(size: int) -> str:
+    """Bytes to three digits."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.{2 if size < 10 * unit else 1 if size < 100 * unit else 0}f} {name}"
+    return f"{size / 1e3:.0f} kB"

@@ -103,7 +103,7 @@ def _of_file(
         header = gguf.read_header(found.path)
         memory, licence = memory_of(header, found.size, local), header.licence
         if not header.generates or header.kind != "model":
-            roles = ("none",)
+            roles = ("vectors",) if not header.generates else (header.kind,)
     fits = None if free is None or not memory else memory <= free
     return Row(
         name=entry.name if entry else found.name,
