@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 REPOSITORY = "org/repo-GGUF"
@@ -23,6 +25,7 @@ class Hub:
     faults: list[str] = field(default_factory=list)
     listing_faults: list[str] = field(default_factory=list)
     states_sha256: bool = True
+    has_etags: bool = True
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
     address: str = ""
@@ -40,7 +43,9 @@ class Hub:
 
 
 @contextmanager
-def running(hub: Hub) -> Iterator[Hub]:
+def running(hub: Hub, certificate: Path | None = None) -> Iterator[Hub]:
+    """Runs until the end. With a certificate (and its key in the same file) it speaks https."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
@@ -58,6 +63,10 @@ def running(hub: Hub) -> Iterator[Hub]:
                 self.answer(hub.files[name], fault)
             else:
                 self.send_error(404)
+
+        def do_CONNECT(self) -> None:
+            hub.requests.append((self.path, dict(self.headers)))
+            self.send_error(403)
 
         def redirect(self, place: str) -> None:
             self.send_response(302)
@@ -93,7 +102,7 @@ def running(hub: Hub) -> Iterator[Hub]:
                     self.send_error(416)
                     return
             piece = data[start:]
-            etag = f'"{hashlib.md5(data).hexdigest()}"'
+            etag = f'"{hashlib.md5(data).hexdigest()}"' if hub.has_etags else ""
             extent = f"bytes {start}-{len(data) - 1}/{len(data)}" if start else ""
             self.begin(206 if start else 200, len(piece), "application/octet-stream", etag, extent)
             if fault in ("drop", "stall"):
@@ -128,9 +137,13 @@ def running(hub: Hub) -> Iterator[Hub]:
             pass  # the other side hung up, as some tests have it do
 
     server = Server(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    hub.address = f"http://127.0.0.1:{server.server_port}"
+    hub.address = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     try:
         yield hub
     finally:

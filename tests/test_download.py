@@ -312,6 +312,18 @@ def test_a_file_at_an_address_that_changed_is_fetched_anew(hub: Hub) -> None:
     assert path_of(get(source)).read_bytes() == other
 
 
+def test_a_file_of_which_nothing_is_known_is_not_gone_on_with(hub: Hub, root: Path) -> None:
+    """Without a sha256 and an ETag nobody knows whether it is still the same; and it is not begun again for ever."""
+    hub.has_etags = False
+    source = Source(url=f"{hub.address}/plain/{NAME}", parts=(Part(NAME),))
+    hub.faults = ["drop"]
+    events = get(source)
+    assert path_of(events).read_bytes() == MODEL and events[-1]["fetched"] == len(MODEL) * 3 // 2
+    path_of(events).unlink()
+    hub.faults = ["drop"] * 50
+    assert "the connection ended after" in get(source)[-1]["message"] and len(hub.faults) > 40
+
+
 def test_only_https_is_fetched_from(folder: Path) -> None:
     for address in ("http://example.org/a.gguf", "http://10.0.0.1/a.gguf", "ftp://example.org/a.gguf", "http://[::1/a"):
         message = refusal(get(Source(url=address, parts=(Part("a.gguf"),))), folder)
@@ -358,6 +370,39 @@ def test_offline_is_offline(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPa
 def test_a_proxy_is_not_asked_for_the_loopback(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert path_of(get()).read_bytes() == MODEL
+
+
+def test_certificates_are_the_systems_or_those_of_ssl_cert_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes a certificate, is not installed")
+    made = tmp_path / "certificate.pem"
+    options = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", *options.split(), "-keyout", made, "-out", tmp_path / "c"], check=True, capture_output=True
+    )
+    made.write_text(made.read_text() + (tmp_path / "c").read_text())
+    with running(Hub({NAME: MODEL}), made) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        message = refusal(get(), folder)
+        assert "The certificate of 127.0.0.1 is not trusted" in message and "SSL_CERT_FILE" in message
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c"))
+        assert path_of(get()).read_bytes() == MODEL
+
+
+def test_a_proxy_is_asked_for_everything_else(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HTTPS_PROXY", hub.address)
+    monkeypatch.setenv("https_proxy", hub.address)
+    assert "hub.invalid cannot be reached" in refusal(get(), folder)
+    assert {path for path, _ in hub.requests} == {"hub.invalid:443"}
+    assert not any("Authorization" in headers for _, headers in hub.requests)
+    hub.requests.clear()
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    get()
+    assert not hub.requests
 
 
 # --- the disk

@@ -9,7 +9,7 @@ from typing import Any
 from tabby_lsp import config
 from tabby_lsp.commands import terminal
 from tabby_lsp.commands.terminal import say, tell
-from tabby_lsp.models import catalogue, finder, overview, registry
+from tabby_lsp.models import catalogue, finder, overview, registry, speed
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
@@ -26,18 +26,78 @@ def show(settings: Settings, everything: bool, as_json: bool) -> int:
             ("name", "left"),
             ("role", "left"),
             ("size", "right"),
-            ("licence", "left"),
+            ("licence", "words"),
             ("fits", "left"),
-            ("where", "left"),
+            ("where", "words"),
         ],
         [_cells(row) for row in shown],
     )
     say()
+    if any(row.commercial == "no" for row in shown):
+        say("* not for commercial use")
     if not everything:
         say(f"{len(rows) - len(shown)} more have a name: `tabby-lsp models --all`.")
     if any(row.recommended and not row.place for row in shown):
         say("“recommended” would suit this machine: `tabby-lsp models get NAME`, then `tabby-lsp models use NAME`.")
     return 0
+
+
+def recommend(settings: Settings, as_json: bool) -> int:
+    """Which models are fast enough here. Returns the exit status."""
+    if not as_json:
+        tell("measuring this machine, for some ten seconds …")
+    try:
+        rates = speed.measure()
+    except speed.CannotMeasure as error:
+        tell(str(error))
+        return 1
+    measured = [(row, speed.of_row(row, settings.models, rates)) for row in _rows(settings)]
+    picks = speed.picks(measured)
+    suitable = {name for names in overview.SUITABLE.values() for name in names}
+    shown = [(row, each) for row, each in measured if each and (row.place or row.name in suitable)]
+    if as_json:
+        table = [{**asdict(row), "speed": asdict(each), "line_seconds": each.line_seconds} for row, each in shown]
+        say(json.dumps({"models": table, "recommended": picks}, indent=2))
+        return 0
+    terminal.show_table(
+        [
+            ("name", "left"),
+            ("role", "left"),
+            ("size", "right"),
+            ("fits", "left"),
+            ("prompt", "right"),
+            ("answer", "right"),
+            ("a line in", "right"),
+            ("fast enough", "words"),
+        ],
+        [_speed_cells(row, each, picks) for row, each in shown],
+    )
+    say()
+    say(
+        "prompt, answer: expected tokens a second. Fast enough: a suggestion of a line within a second; a chat's answer"
+    )
+    say("written as fast as one reads.")
+    for role, name in picks.items():
+        if name:
+            say(f"For {role}: `tabby-lsp models get {name}`.")
+        else:
+            say(f"For {role} none of them is fast enough here.")
+    return 0
+
+
+def _speed_cells(row: overview.Row, expected: speed.Speed, picks: dict[str, str]) -> list[str]:
+    name, roles, size, _, fits, _ = _cells(row)
+    fast = [("completion", expected.completes_in_time), ("chat", expected.chats_in_time)]
+    return [
+        ("!" if row.name in picks.values() else "") + name.removeprefix("!"),
+        roles,
+        size,
+        fits,
+        f"{expected.prompt:.0f}",
+        f"{expected.answer:.1f}",
+        f"{expected.line_seconds:.1f} s",
+        ", ".join(role for role, enough in fast if enough and role in row.roles) or "no",
+    ]
 
 
 def _rows(settings: Settings) -> list[overview.Row]:
@@ -71,16 +131,24 @@ def _text(values: Any, key: str) -> str:
 
 
 def _cells(row: overview.Row) -> list[str]:
-    size = f"{'≈ ' if row.estimated else ''}{row.size / 1e9:.2f} GB" if row.size >= 1e8 else f"{row.size / 1e6:.1f} MB"
-    fits = {True: "yes", False: "no", None: "?"}[row.fits]
+    where = [row.place] if row.place else ["recommended"] if row.recommended else []
+    if row.used_for:
+        where.append(f"in use for {' and '.join(row.used_for)}")
     if row.fits is False:
-        fits = f"no, {row.memory / 1e9:.1f} GB"
-    where = f"in use for {' and '.join(row.used_for)}" if row.used_for else "recommended" if row.recommended else ""
+        where.append(f"needs {_size(row.memory)}")
     return [
         ("!" if row.used_for else "") + row.name,
-        " ".join(row.roles).replace("none", "cannot write"),
-        size if row.size else "?",
-        row.licence + {"no": " (not commercial)"}.get(row.commercial, ""),
-        fits,
-        ", ".join(each for each in (row.place, where) if each),
+        "both" if len(row.roles) == 2 else " ".join(row.roles),
+        ("≈ " if row.estimated else "") + _size(row.size) if row.size else "?",
+        row.licence + ("*" if row.commercial == "no" else ""),
+        {True: "yes", False: "no", None: "?"}[row.fits],
+        ", ".join(where),
     ]
+
+
+def _size(size: int) -> str:
+    """Bytes to three digits."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.{2 if size < 10 * unit else 1 if size < 100 * unit else 0}f} {name}"
+    return f"{size / 1e3:.0f} kB"

@@ -32,6 +32,11 @@ def add_arguments(models: argparse.ArgumentParser, common: Sequence[argparse.Arg
     use.add_argument("--chat", action="store_true", help="for chat, and not for completion")
     remove = action("remove", "delete a model that lies where `get` puts it")
     remove.add_argument("--yes", action="store_true", help="do not ask")
+    actions.add_parser(
+        "recommend",
+        parents=common,
+        help="measure this machine for some ten seconds, and say which models are fast on it",
+    ).add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for scripts")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
             return model_file.use(options.name, settings, "chat" if options.chat else "completion")
         if options.action == "remove":
             return model_file.remove(options.name, settings, options.yes)
+        if options.action == "recommend":
+            return model_list.recommend(settings, options.json)
         return model_list.show(settings, options.all, options.json)
     except OSError as error:
         print(f"tabby-lsp: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -33,11 +34,16 @@ def say(text: str = "") -> None:
 
 
 def show_table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
-    """Columns are a name and how they stand: `left`, `right`; a cell that begins with `!` is emphasised without it."""
+    """Columns are a name and how they stand: `left`, `right`, or `words` where a cell may take several lines.
+
+    A cell that begins with `!` is emphasised without it.
+    """
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold", no_wrap=side == "right")
+        words = side == "words"
+        justify: Literal["right", "left"] = "right" if side == "right" else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=not words, min_width=12 if words else None)
     for row in rows:
         table.add_row(*(Text(cell.removeprefix("!"), style="bold" if cell.startswith("!") else "") for cell in row))
     console.print(table)

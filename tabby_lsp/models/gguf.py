@@ -107,6 +107,8 @@ class Header:
     chat_template: bool
     generates: bool  # False: it turns text into vectors
     parts: int  # files that are loaded as one
+    tied: bool  # the embedding is also what the answer is read from
+    active: float  # share of the weights that a token is computed with: less than 1 in a mixture of experts
 
 
 def begins_as_gguf(path: Path) -> bool:
@@ -217,15 +219,22 @@ def _header(reader: _Reader) -> Header:
         raise HeaderError(f"claims to be aligned to {alignment!r} bytes. Its head is damaged.")
     head = size - reader.left
     start = (head + alignment - 1) // alignment * alignment
-    end = max((start + offset + length for offset, length, _ in infos), default=head)
+    end = max((start + each.offset + each.size for each in infos), default=head)
     if end > size:
         raise HeaderError(f"has {size:,} of at least {end:,} bytes: it is incomplete. Download it again.")
-    return _describe(values, sum(weights for _, _, weights in infos))
+    return _describe(values, infos)
 
 
-def _tensor(reader: _Reader) -> tuple[int, int, int]:
-    """Where a tensor begins, its bytes and its weights."""
-    reader.text()
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    name: str
+    offset: int  # behind the head
+    size: int  # bytes
+    weights: int
+
+
+def _tensor(reader: _Reader) -> _Tensor:
+    name = reader.text()
     weights = 1
     for _ in range(reader.count("dimensions of a tensor", 8, "I")):
         weights *= reader.count("weights in one tensor", 1 << 48)
@@ -233,10 +242,10 @@ def _tensor(reader: _Reader) -> tuple[int, int, int]:
     offset = reader.count("bytes before a tensor", 1 << 56)
     if weights > 1 << 48:
         raise HeaderError(f"claims to have {weights} weights in one tensor. Its head is damaged.")
-    return offset, -(-weights // block) * size, weights
+    return _Tensor(name, offset, -(-weights // block) * size, weights)
 
 
-def _describe(values: dict[str, Any], weights: int) -> Header:
+def _describe(values: dict[str, Any], tensors: list[_Tensor]) -> Header:
     architecture = _text(values, "general.architecture")
 
     def own(key: str) -> int:
@@ -254,7 +263,7 @@ def _describe(values: dict[str, Any], weights: int) -> Header:
         kind=_text(values, "general.type") or "model",
         licence=_text(values, "general.license"),
         quantisation=QUANTISATIONS.get(file_type, "") if isinstance(file_type, int) else "",
-        parameters=weights,
+        parameters=sum(each.weights for each in tensors),
         layers=own("block_count"),
         width=width,
         heads=heads,
@@ -267,6 +276,8 @@ def _describe(values: dict[str, Any], weights: int) -> Header:
         # 0: no pooling, as in a model that writes (llama.h, enum llama_pooling_type)
         generates=bool(causal) and own("pooling_type") == 0 and architecture not in ("clip", "t5encoder"),
         parts=max(1, max(_numbers(values.get("split.count")), default=1)),
+        tied=all(each.name != "output.weight" for each in tensors),
+        active=own("expert_used_count") / own("expert_count") if own("expert_count") else 1.0,
     )
 
 

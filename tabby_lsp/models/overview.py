@@ -55,12 +55,12 @@ def size_of(entry: Entry) -> tuple[int, bool]:
     """Bytes of what would be fetched, 0 if nothing is known of it, and whether that is only worked out."""
     if entry.size or not entry.sources:
         return entry.size, False
-    weights = _weights(entry)
+    weights = weights_of(entry)
     each = _bytes_per_weight(entry.sources[0])
     return (round(weights * each), True) if weights and each else (0, False)
 
 
-def _weights(entry: Entry) -> float:
+def weights_of(entry: Entry) -> float:
     """How many weights a model has: by a file of it whose length is known, else by its maker's label."""
     for source in entry.sources:
         if source.size and _bytes_per_weight(source):
@@ -103,7 +103,7 @@ def _of_file(
         header = gguf.read_header(found.path)
         memory, licence = memory_of(header, found.size, local), header.licence
         if not header.generates or header.kind != "model":
-            roles = ("none",)
+            roles = ("vectors",) if not header.generates else (header.kind,)
     fits = None if free is None or not memory else memory <= free
     return Row(
         name=entry.name if entry else found.name,
@@ -140,9 +140,21 @@ def _of_entry(entry: Entry, free: int | None, recommended: bool) -> Row:
     )
 
 
+# The models that are recommended, the smallest first: those that llama.vim and llama.vscode take for completion, and
+# for chat their instructed sisters and a small one that does not think aloud. All allow commercial use.
+SUITABLE = {
+    "completion": ("Qwen2.5-Coder-0.5B", "Qwen2.5-Coder-1.5B", "Qwen2.5-Coder-7B", "Qwen2.5-Coder-14B"),
+    "chat": (
+        "Qwen2.5-Coder-0.5B-Instruct",
+        "Qwen2.5-Coder-1.5B-Instruct",
+        "Qwen3-4B-Instruct-2507",
+        "Qwen2.5-Coder-7B-Instruct",
+        "Qwen2.5-Coder-14B-Instruct",
+    ),
+}
+
+
 def recommended(cores: int, free: int | None) -> list[str]:
-    """Names of a model for completion and one for chat that suit a machine without a GPU, as the README has them."""
-    room = free if free is not None else 4 << 30
-    completion = "Qwen2.5-Coder-1.5B" if cores >= 4 and room > 3 << 30 else "Qwen2.5-Coder-0.5B"
-    chat = "Qwen2.5-Coder-1.5B-Instruct" if room > 3 << 30 else "Qwen2.5-Coder-0.5B-Instruct"
-    return [completion, chat]
+    """A model for completion and one for chat for a machine without a GPU of which nothing has been measured."""
+    roomy = free is not None and free > 3 << 30
+    return [SUITABLE["completion"][1 if roomy and cores >= 4 else 0], SUITABLE["chat"][1 if roomy else 0]]

@@ -62,6 +62,8 @@ def _pip(job: Job, source: Source, folder: Path) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         reason = lines[-1].removeprefix("ERROR: ") if lines else f"exit status {done.returncode}"
+        if "connection broken by" in done.stderr:  # it goes on then, and ends by saying that nothing matches
+            reason = "the index of packages cannot be reached."
         advice = " (`python -m ensurepip` installs pip)" if "No module named pip" in reason else ""
         raise Refused(f"pip cannot fetch {', '.join(requirements)}: {reason}{advice}")
 

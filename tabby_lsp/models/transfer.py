@@ -193,9 +193,8 @@ class _Coming:
 
     def fill(self, address: str) -> None:
         """Fetches what is missing, with as many attempts as bring something and some more."""
-        attempt = 0
+        attempt, furthest = 0, self.have
         while not (self.part.size and self.have == self.part.size):
-            before = self.have
             try:
                 with hub.get(address, self.job.silence, self.have) as answer:
                     if self._append(answer):
@@ -203,7 +202,8 @@ class _Coming:
             except Beyond:
                 self._start_anew()
             except Interrupted as error:
-                attempt = attempt + 1 if self.have == before else 0
+                attempt = 0 if self.have > furthest else attempt + 1
+                furthest = max(furthest, self.have)
                 self.job.wait(attempt, error)
 
     def _append(self, answer: Any) -> bool:
