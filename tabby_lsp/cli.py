@@ -13,6 +13,7 @@ import logging.handlers
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,9 +284,10 @@ def _demo(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from tabby_lsp.engine.client import EngineError
+    from tabby_lsp.engines import completing
     from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
     from tabby_lsp.evaluation.report import as_data, figures
-    from tabby_lsp.models.registry import ModelNotFound, engine_settings
+    from tabby_lsp.models.registry import ModelNotFound
 
     if options.holes < 4:
         raise UsageError("--holes must be at least 4: there are four kinds of them.")
@@ -295,7 +297,7 @@ def _eval(options: argparse.Namespace) -> int:
         print(text, end="", file=sys.stderr, flush=True)
 
     try:
-        engine = engine_settings(settings)
+        engine = partial(completing, settings)
         variants = asyncio.run(evaluate(options.folders, options.holes, options.seed, engine, sampling, tell))
     except (EngineError, EvaluationError, ModelNotFound) as error:
         _tell(str(error))

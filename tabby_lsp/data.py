@@ -127,8 +127,8 @@ class AdditionalLanguage:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What an engine process is started with."""
+class ModelSettings:
+    """What a model is loaded with: an engine process has one model, for whatever jobs it is asked."""
 
     path: str
     device: str = "auto"  # auto, cpu, gpu
@@ -136,14 +136,40 @@ class EngineSettings:
     context_size: int = 4096  # tokens of one prompt and its answer
     parallelism: int = 2  # documents whose prompts are kept in the KV cache
     threads: int = 0  # 0: chosen from the machine
+    repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionSettings:
+    """How a model is asked for completions. Travels with each request: another one needs no other process."""
+
     layout: str = "auto"  # auto, prefix-first, suffix-first
     prompt_template: str = ""
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
-    repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
     confidence: float = -1.0  # that the model must have in what is shown, 0 to 1; -1: a cautious one
     languages: tuple[AdditionalLanguage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One completion, of so many candidates.
+
+    `document` tells the prompts of one text from those of another. What is made `ahead` of a request is dropped at the
+    next one. Who is `unhurried` has the full prompt read and the suggestion written to its end, however long that
+    takes. `reads_ahead`: after a quick prompt larger ones are read for the next request.
+    """
+
+    document: str
+    context: CompletionContext
+    sampling: Sampling
+    settings: CompletionSettings = CompletionSettings()
+    candidates: int = 1
+    ahead: bool = False
+    unhurried: bool = False
+    reads_ahead: bool = False
+    show_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +179,23 @@ class ModelInfo:
     name: str
     path: str
     description: str  # llama.cpp's: architecture, size class, quantisation
-    family: str
-    layout: str
     device: str
     gpu_layers: int
     threads: int
     context_size: int
     parallelism: int
-    max_prompt_tokens: int
     memory_needed: int  # bytes: weights, KV cache and compute buffers, estimated before loading
     prefill_rate: float  # tokens per second, measured at loading
+    notes: tuple[str, ...] = ()  # what the user should know once
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionInfo:
+    """How a loaded model completes under its `CompletionSettings`."""
+
+    family: str
+    layout: str
+    max_prompt_tokens: int
     confidence: float  # that it must have in what is shown, 0 to 1
     uses_context: bool  # whether it gains by pieces of other files
     context_room: int  # characters of them for which its full prompt has room
@@ -187,7 +220,9 @@ def _known(hints: Mapping[str, Any], name: str) -> bool:
 
 
 def _restore(hint: Any, value: Any) -> Any:
-    if get_origin(hint) is tuple and not isinstance(hint, types.UnionType):
+    if isinstance(hint, types.UnionType):  # a type or None
+        return None if value is None else _restore(get_args(hint)[0], value)
+    if get_origin(hint) is tuple:
         return tuple(_restore(get_args(hint)[0], item) for item in value)
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value)  # type: ignore[arg-type]

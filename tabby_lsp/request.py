@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabby_lsp.completion.context import surround
-from tabby_lsp.data import CompletionContext, Sampling, Snippet
-from tabby_lsp.engine.client import Engine, EngineError
+from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Snippet
+from tabby_lsp.engine.client import EngineError
+from tabby_lsp.engines import completing
 from tabby_lsp.languages import language_of_path
-from tabby_lsp.models.registry import ModelNotFound, engine_settings
+from tabby_lsp.models.registry import ModelNotFound
 from tabby_lsp.settings import Settings
 from tabby_lsp.text import content_length, split_lines
 
@@ -115,20 +116,21 @@ async def complete(
 ) -> dict[str, Any]:
     """One completion through the engine process, as it is shown with `--json`. Raises NoCompletion."""
     try:
-        engine = Engine(engine_settings(settings))
+        engine = completing(settings)
     except ModelNotFound as error:
         raise NoCompletion(str(error)) from None
     engine.start()
     try:
-        info = await engine.ready()
-        for note in info.notes:
+        _, info = await engine.ready_to_complete()
+        for note in engine.state.notes:
             tell(note)
         related: Sequence[Related] = ()
         context = place.context
         if settings.completion.wants_context(info.uses_context) and not context.snippets:
             related = _related(settings, place, info.context_room, tell if show_prompt else lambda text: None)
             context = dataclasses.replace(context, snippets=tuple(each.snippet for each in related))
-        done = await engine.generate("", context, sampling, show_prompt=show_prompt, patient=True).result
+        request = CompletionRequest("", context, sampling, unhurried=True, show_prompt=show_prompt)
+        done = await engine.complete(request).result
     except EngineError as error:
         raise NoCompletion(str(error)) from None
     finally:

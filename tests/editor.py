@@ -41,10 +41,18 @@ class Refused(Exception):
 class Editor:
     """One server process and one document or more."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None, model: Path | None = MODEL) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        model: Path | None = MODEL,
+        command: Sequence[str] = (sys.executable, "-m", "tabby_lsp"),
+        folder: Path | None = None,
+    ) -> None:
         chosen = ("--model", str(model)) if model else ()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tabby_lsp", *chosen, *arguments],
+            [*command, *chosen, *arguments],
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -21,6 +21,8 @@ REPOSITORY = PACKAGE.parent
 ROOMS = (
     "data",
     "text",
+    "steps",
+    "processes",
     "machine",
     "languages",
     "settings",
@@ -32,6 +34,7 @@ ROOMS = (
     "engine",
     "index",
     "models",
+    "engines",
     "lsp",
     "evaluation",
     "doctor",
@@ -43,7 +46,7 @@ ROOMS = (
 
 # What may import a library: nothing else may.
 SOLE_IMPORTERS = {
-    "llama_cpp": {"engine/model.py", "engine/vocab.py", "engine/loading.py"},
+    "llama_cpp": {"engine/model.py", "engine/vocab.py", "engine/loading.py", "engine/build.py"},
     "numpy": {"engine/"},
     "pygls": {"lsp/"},
     "lsprotocol": {"lsp/"},

@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Snippet, Timing
-from tabby_lsp.engine.client import EngineError, Generation
+from tabby_lsp.data import (
+    Alternative,
+    Candidate,
+    Completion,
+    CompletionContext,
+    CompletionRequest,
+    Sampling,
+    Snippet,
+    Timing,
+)
+from tabby_lsp.engine.client import EngineError, Job
 from tabby_lsp.lsp import answers, convert
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Document, Place
@@ -30,36 +39,28 @@ class FakeEngine:
     """Records what it is asked; a test writes pieces and ends jobs by hand."""
 
     def __init__(self) -> None:
-        self.jobs: list[Generation] = []
-        self.ahead: list[tuple[Generation, CompletionContext]] = []
+        self.jobs: list[Job[Completion]] = []
+        self.ahead: list[tuple[Job[Completion], CompletionContext]] = []
         self.cancelled: list[int] = []
         self.candidates: list[int] = []
         self.contexts: list[CompletionContext] = []
         self.reads_ahead = False  # in the last request
 
-    def generate(
-        self,
-        document: str,
-        context: CompletionContext,
-        sampling: Sampling,
-        ahead: bool = False,
-        candidates: int = 1,
-        reads_ahead: bool = False,
-    ) -> Generation:
-        self.candidates.append(candidates)
-        self.reads_ahead = reads_ahead
-        job = Generation(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
-        if ahead:
-            self.ahead.append((job, context))
+    def complete(self, request: CompletionRequest) -> Job[Completion]:
+        self.candidates.append(request.candidates)
+        self.reads_ahead = request.reads_ahead
+        job: Job[Completion] = Job(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
+        if request.ahead:
+            self.ahead.append((job, request.context))
         else:
             self.jobs.append(job)
-            self.contexts.append(context)
+            self.contexts.append(request.context)
         return job
 
     def stop_reading_ahead(self) -> None:
         self.cancelled.append(-1)
 
-    def cancel(self, job: Generation) -> None:
+    def cancel(self, job: Job[Completion]) -> None:
         self.cancelled.append(job.id)
         job.result.cancel()
 

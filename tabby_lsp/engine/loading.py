@@ -13,7 +13,7 @@ from typing import Any
 import llama_cpp
 
 from tabby_lsp import machine
-from tabby_lsp.data import EngineSettings
+from tabby_lsp.data import ModelSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def checked_size(path: Path) -> int:
     return sum(each.stat().st_size for each in files)
 
 
-def gpu_layers(settings: EngineSettings) -> int:
+def gpu_layers(settings: ModelSettings) -> int:
     possible = bool(llama_cpp.llama_supports_gpu_offload())
     if settings.device == "gpu" and not possible:
         raise ModelError(
@@ -129,27 +129,3 @@ def listen_to_log() -> collections.deque[str]:
     _log_callback = llama_cpp.llama_log_callback(listen)
     llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
     return lines
-
-
-def build_information() -> tuple[str, list[str]]:
-    """llama-cpp-python's version with llama.cpp's CPU features, and the devices it was built for."""
-    llama_cpp.llama_backend_init()
-    system = llama_cpp.llama_print_system_info().decode("utf-8", "replace")
-    features = [name for name, value in re.findall(r"(\w+) = (\d+)", system) if value == "1"]
-    return f"llama-cpp-python {llama_cpp.__version__} ({' '.join(features)})", _devices()
-
-
-def _devices() -> list[str]:
-    from llama_cpp._ggml import libggml
-
-    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    found = []
-    for call in (libggml.ggml_backend_dev_name, libggml.ggml_backend_dev_description):
-        call.restype, call.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
-    for i in range(libggml.ggml_backend_dev_count()):
-        device = libggml.ggml_backend_dev_get(i)
-        name, description = libggml.ggml_backend_dev_name(device), libggml.ggml_backend_dev_description(device)
-        found.append(f"{name.decode()} ({description.decode('utf-8', 'replace').strip()})")
-    return found

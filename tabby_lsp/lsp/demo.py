@@ -20,6 +20,7 @@ from pygls.lsp.client import LanguageClient
 from tabby_lsp import config
 from tabby_lsp.languages import language_of_path
 from tabby_lsp.lsp.protocol import plain
+from tabby_lsp.processes.start import python
 from tabby_lsp.text import content_length, split_lines
 
 SHORTEST_LINE, LONGEST_LINE = 24, 72  # characters: something to type, but not for minutes
@@ -60,7 +61,7 @@ async def run(file: str | None, line_count: int, server_arguments: list[str], sh
     client.feature(lsp.WINDOW_SHOW_MESSAGE)(lambda params: show(params.message))
     client.feature(lsp.WINDOW_LOG_MESSAGE)(lambda params: None)
     started = time.perf_counter()
-    await client.start_io(sys.executable, "-m", "tabby_lsp", *server_arguments)
+    await client.start_io(*python("tabby_lsp.__main__", *server_arguments))
     try:
         await _type_lines(client, path, lines, chosen, statuses, started, show)
     finally:

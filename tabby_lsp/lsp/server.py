@@ -17,6 +17,7 @@ from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.engines import completing, completion_settings, model_part
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.documents import Change, Document, Place
@@ -71,8 +72,13 @@ class TabbyServer(LanguageServer):
         if self.suggestions is not None and self.settings != before:
             self.suggestions.forget_all()
             self._set_habits(self.suggestions)
-        if self._started and _engine_part(self.settings) != _engine_part(before):
+        if not self._started:
+            return
+        unusable = self.engine is None or (self.engine.state.phase == "failed" and self.engine.state.info is None)
+        if model_part(self.settings) != model_part(before) or (unusable and self.settings != before):
             self.spawn(self.restart())
+        elif self.engine is not None:
+            self.engine.settle(completion_settings(self.settings))
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -99,7 +105,7 @@ class TabbyServer(LanguageServer):
 
     def _start_engine(self) -> None:
         try:
-            engine = Engine(registry.engine_settings(self.settings), lambda state: self._state_of(engine, state))
+            engine = completing(self.settings, lambda state: self._state_of(engine, state))
         except registry.ModelNotFound as error:
             self._engine_state(EngineState("failed", reason=str(error)))
             return
@@ -130,8 +136,8 @@ class TabbyServer(LanguageServer):
         elif state.info is not None:
             log.info("%s", state.info)
             if self.suggestions is not None:
-                self.suggestions.confidence = state.info.confidence
-            self.warn(list(state.info.notes))
+                self.suggestions.confidence = state.completion.confidence if state.completion else 0.0
+            self.warn(list(state.notes))
         elif state.phase == "restarting":
             self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Warning, message=state.reason))
 
@@ -260,10 +266,11 @@ class TabbyServer(LanguageServer):
 
     def _uses_context(self) -> bool:
         """Whether pieces of other files go into the prompt."""
-        return self.state.info is not None and self.settings.completion.wants_context(self.state.info.uses_context)
+        info = self.state.completion
+        return info is not None and self.settings.completion.wants_context(info.uses_context)
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
-        room = self.state.info.context_room if self.state.info else 0
+        room = self.state.completion.context_room if self.state.completion else 0
         found = await self.index.around(document.uri, context, room, self._disabled)
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
@@ -307,15 +314,3 @@ class TabbyServer(LanguageServer):
     def report_server_error(self, error: Exception, source: Any) -> None:
         """pygls would pop up a box in the editor for every one of these."""
         log.error("%s: %s", getattr(source, "__name__", source), error)
-
-
-def _engine_part(settings: Settings) -> object:
-    """The settings for which an engine must be started anew."""
-    completion = settings.completion
-    return (
-        settings.model,
-        completion.layout,
-        completion.max_prompt_tokens,
-        completion.speculation,
-        completion.confidence,
-    )

@@ -45,14 +45,17 @@ def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
         answer |= {
             "model": info.name,
             "modelPath": info.path,
-            "family": info.family,
-            "layout": info.layout,
             "device": info.device,
             "threads": info.threads,
             "contextSize": info.context_size,
-            "maxPromptTokens": info.max_prompt_tokens,
             "memoryNeeded": info.memory_needed,
-            "notes": list(info.notes),
+            "notes": list(state.notes),
+        }
+    if state.completion is not None:
+        answer |= {
+            "family": state.completion.family,
+            "layout": state.completion.layout,
+            "maxPromptTokens": state.completion.max_prompt_tokens,
         }
     return answer
 

@@ -20,8 +20,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tabby_lsp.completion.triggers import lengthens_full_name
-from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet, Timing
-from tabby_lsp.engine.client import Engine, Generation
+from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling, Snippet, Timing
+from tabby_lsp.engine.client import Engine, Job
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
 from tabby_lsp.lsp.pace import Pace
@@ -37,7 +37,7 @@ _OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors 
 class Live:
     """A generation that runs, what it was begun for, and the text that has come to stand at its place since."""
 
-    generation: Generation
+    generation: Job[Completion]
     context: CompletionContext
     sampling: Sampling
     place: Place  # where `inserted` begins
@@ -120,7 +120,7 @@ class Suggestions:
         self.ahead = False  # whether anything is worked out before it is asked for
         self.confidence = 0.0  # that the model must have in what nobody has asked for
         self.pace = Pace()
-        self._next: Generation | None = None  # what is made ahead: never more than one
+        self._next: Job[Completion] | None = None  # what is made ahead: never more than one
         self._next_at: tuple[str, CompletionContext, Sampling] | None = None
         self._answers = Answers()
         self._live: dict[str, Live] = {}
@@ -180,7 +180,7 @@ class Suggestions:
         if self._waiting or (running and at == self._next_at) or self._answers.find(*at):
             return
         self._drop_next()
-        made = self._next = self._engine.generate(*at, ahead=True)
+        made = self._next = self._engine.complete(CompletionRequest(*at, ahead=True))
         self._next_at = at
 
         def finish(result: asyncio.Future[Completion]) -> None:
@@ -256,7 +256,9 @@ class Suggestions:
             return live, False
         self._forget(document)
         self._drop_next()
-        generation = self._engine.generate(document, context, sampling, candidates=candidates, reads_ahead=self.ahead)
+        generation = self._engine.complete(
+            CompletionRequest(document, context, sampling, candidates=candidates, reads_ahead=self.ahead)
+        )
         live = Live(generation, context, sampling, place, candidates)
         live.generation.on_piece = lambda: self._check(document)
         begun = time.monotonic()
