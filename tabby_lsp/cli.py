@@ -107,9 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("folder", nargs="?", default=".", metavar="DIR", help="(default: where you are)")
     index.add_argument("--verbose", action="store_true", help="name three examples of what was skipped for each reason")
     search = commands.add_parser("search", parents=[_suppressed(common)], help="ask the index of a folder")
-    search.add_argument("query", metavar="QUERY", help="a name, or words; definitions come first")
+    search.add_argument(
+        "query",
+        metavar="QUERY",
+        help='words, a name like Cart.total, a "phrase", or a /regular expression/; with lang:go, path:src/ or '
+        "kind:class only there",
+    )
     search.add_argument("--in", dest="folder", default=".", metavar="DIR", help="the folder (default: where you are)")
     search.add_argument("--limit", type=int, default=20, metavar="N", help="how many lines are shown at most")
+    search.add_argument("--json", action="store_true", help="places, lines (from 1), names, texts and files' hashes")
     evaluation = commands.add_parser(
         "eval", parents=[_suppressed(common)], help="how good suggestions are on code of yours (it is only read)"
     )
@@ -321,20 +327,31 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from tabby_lsp.listing import NoIndex, show_hits
+    from tabby_lsp.index.question import BadQuestion
+    from tabby_lsp.listing import NoIndex, find, in_json, in_lines
 
     settings = _settings(options)
     if options.limit < 1:
         raise UsageError("--limit must be at least 1.")
-    if not options.query.strip():
-        raise UsageError("There is nothing to search for: give a name, or words.")
     try:
-        found = asyncio.run(show_hits(options.query, options.folder, settings, options.limit, _progress, print))
-    except NoIndex as error:
+        found = asyncio.run(find(options.query, options.folder, settings, options.limit, _progress))
+    except (BadQuestion, NoIndex) as error:
         raise UsageError(str(error)) from None
-    if not found:
-        print("tabby-lsp: nothing like that is in the index; `tabby-lsp index` brings it up to date.", file=sys.stderr)
-    return 0 if found else 1
+    if options.json:
+        print(json.dumps(in_json(found, options.query), ensure_ascii=False, indent=2))
+    else:
+        for line in in_lines(found, options.folder, _coloured()):
+            print(line)
+        for note in found.notes:
+            _tell(note)
+    if not found.answer.citations and not options.json:
+        _tell("nothing like that was found.")
+    return 0 if found.answer.citations else 1
+
+
+def _coloured() -> bool:
+    """Only for a person who looks on, and has not said no (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _progress(text: str) -> None:
