@@ -40,7 +40,7 @@ WORDS_KEPT = 40  # lines of a child's stderr that are looked through for the rea
 ENVIRONMENT = {"GGML_NO_BACKTRACE": "1"}
 # What says why a process died, the most telling first. A Python traceback ends with its error, unindented.
 _TELLING = (
-    re.compile(r".*GGML_ASSERT.*|.*ggml_abort.*|.*CUDA error.*|terminate called.*|\s*what\(\):.*"),
+    re.compile(r"\S+\.(?:c|h|cc|cpp|cu|cuh|m):\d+: .*|.*CUDA error.*|terminate called.*|\s*what\(\):.*"),  # ggml's
     re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b.*"),
     re.compile(r"Fatal Python error:.*"),
 )

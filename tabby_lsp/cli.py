@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tabby_lsp import __version__, config, languages, machine
+from tabby_lsp.commands import models
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Sampling
 from tabby_lsp.settings import Settings
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _search(options)
         if options.command == "eval":
             return _eval(options)
+        if options.command == "models":
+            return _models(options)
         return _serve(options)
     except UsageError as error:
         _tell(str(error))
@@ -123,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--holes", type=int, default=100, metavar="N", help="places in each (default: 100)")
     evaluation.add_argument("--seed", type=int, default=0, metavar="N", help="which places (default: 0)")
     evaluation.add_argument("--json", action="store_true", help="the figures and their bounds, instead of a table")
+    models.add_parser(commands, [_suppressed(common)])
     return parser
 
 
@@ -144,17 +148,26 @@ def _suppressed(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
 # --- settings and logs
 
 
-def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+def _here() -> Path | None:
+    """Where the command line is given: None if that folder is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _layers(options: argparse.Namespace, here: Path | None) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
     """config.toml and the command line, and what is wrong with the former."""
     file_layer, problems = config.read_config_file(config.tabby_root() / "config.toml")
     layers = [file_layer]
     for assignment in options.set:
         try:
-            layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment)))
+            layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment), folder=here))
         except ValueError as error:
             raise UsageError(str(error)) from None
     if options.model:
-        layers.append(Layer("--model", {"model": {"completion": {"local": {"model_id": options.model}}}}))
+        chosen = {"model": {"completion": {"local": {"model_id": options.model}}}}
+        layers.append(Layer("--model", chosen, folder=here))
     return tuple(layers), tuple(problems)
 
 
@@ -162,7 +175,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     """Those of all layers, for a command that is no server; what is wrong with them is told. Their languages are known
     from now on."""
     _start_logging(options, to_file=False)
-    layers, problems = _layers(options)
+    layers, problems = _layers(options, _here())
     settings, more = config.merge(layers)
     for problem in (*problems, *more):
         _tell(problem)
@@ -175,7 +188,8 @@ def _tell(text: str) -> None:
 
 
 def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
-    """Logs to stderr, and for a server to a file as well. A disk that takes no file costs one line, no more."""
+    """Logs to stderr, and for a server to a file as well, where nobody waits for either. A disk that takes no file is
+    one line in it, no more."""
     logging.raiseExceptions = False
     level = getattr(logging, (options.log_level or "warning").upper())
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -192,6 +206,10 @@ def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
             )
         except OSError as error:
             problem = f"no log file: {path} cannot be written ({error.strerror})"
+    if to_file:
+        from tabby_lsp.lsp.logs import Aside, Descriptor
+
+        handlers = [Aside(each) for each in (Descriptor(2), *handlers[1:])]
     for handler in handlers:
         handler.setFormatter(form)
     logging.basicConfig(level=level, handlers=handlers)
@@ -224,11 +242,12 @@ def _serve(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     wire = machine.take_stdout()
-    layers, problems = _layers(options)
+    here = _here()
+    _layers(options, here)  # a mistake on the command line ends it here
     _start_logging(options, to_file=True)
     from tabby_lsp.lsp.handlers import create_server, serve
 
-    return asyncio.run(serve(create_server(layers, problems), 0, wire))
+    return asyncio.run(serve(create_server(lambda: _layers(options, here)), 0, wire))
 
 
 def _complete(options: argparse.Namespace) -> int:
@@ -268,7 +287,7 @@ def _doctor(options: argparse.Namespace) -> int:
     _start_logging(options, to_file=False)
     from tabby_lsp.doctor import examine
 
-    layers, problems = _layers(options)
+    layers, problems = _layers(options, _here())
     return asyncio.run(examine(layers, problems, print))
 
 
@@ -313,6 +332,11 @@ def _eval(options: argparse.Namespace) -> int:
     else:
         print(report(variants, options.seed))
     return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    return models.run(options, settings)
 
 
 def _index(options: argparse.Namespace) -> int:

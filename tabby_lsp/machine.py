@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import sys
 from pathlib import Path
@@ -119,6 +120,24 @@ def limit_memory(most: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def take_lock(file: int) -> bool:
+    """Takes the lock of an open file for this process, unless another one has it. It is given back when the process
+    ends, however it does. True too where the file system has no locks.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
 
 
 def path_of_url(url: str) -> Path | None:

@@ -77,9 +77,9 @@ def read(text: str, language: str, query: str, milliseconds: int = PARSE_MILLISE
     return found
 
 
-def errors(text: str, language: str) -> int | None:
+def errors(text: str, language: str, milliseconds: int = PARSE_MILLISECONDS) -> int | None:
     """Number of places where the text is not of its language; None as for `read`."""
-    tree = _tree(text, languages.language(language).grammar, PARSE_MILLISECONDS)
+    tree = _tree(text, languages.language(language).grammar, milliseconds)
     return None if tree is None else sum(1 for _ in _faults(tree.root_node))
 
 

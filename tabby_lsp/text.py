@@ -24,3 +24,9 @@ def content_length(line: str) -> int:
     if line.endswith("\r\n"):
         return len(line) - 2
     return len(line) - line.endswith(("\n", "\r"))
+
+
+def begin_alike(one: str, other: str) -> int:
+    """How many characters two texts begin with that are the same."""
+    pairs = zip(one, other, strict=False)
+    return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from tabby_lsp import child, wire
-from tabby_lsp.child import Child, ending
+from tabby_lsp.child import ENVIRONMENT, Child, ending
 
 HEAD = """
 import os, sys, time
@@ -229,3 +231,19 @@ def test_bytes_that_are_no_message() -> None:
     for body in (b"", b"[]", b"{]", b"{}", b'{"kind": 1}', b"\xff"):
         with pytest.raises(ValueError):
             wire.unpack(body)
+
+
+def test_a_failed_assertion_of_ggml_starts_no_debugger_and_says_why(tmp_path: Path) -> None:
+    """As its own handler does: in two threads at once it would wait for ever."""
+    trace = tmp_path / "traced"
+    for name in ("gdb", "lldb"):
+        debugger = tmp_path / name
+        debugger.write_text(f"#!/bin/sh\necho '[Inferior 1 detached]' >&2\ntouch {trace}\n", encoding="utf-8")
+        debugger.chmod(0o755)
+    script = "from llama_cpp import _ggml; _ggml.libggml.ggml_abort(b'f.c', 7, b'no %s', b'room')"
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    died = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **ENVIRONMENT, "PATH": path}, capture_output=True, text=True
+    )
+    assert died.returncode == -signal.SIGABRT and not trace.exists()
+    assert ending(died.returncode, died.stderr.splitlines()) == "SIGABRT: f.c:7: no room"

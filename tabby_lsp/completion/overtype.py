@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 
-from tabby_lsp.completion.brackets import CLOSER_OF, PROSE, string_around
+from tabby_lsp.completion.brackets import string_around
 from tabby_lsp.completion.prompt import is_closing
+from tabby_lsp.completion.scanner import CLOSER_OF, PROSE, QUOTES
 from tabby_lsp.data import CompletionContext
 
-_QUOTES = "\"'`"
 _MARK = re.compile(r"\\[\\\"'`]|\"\"\"|'''|[][(){}>;,:\"'`]")  # what opens or closes, and quotes that do not
 
 
@@ -38,21 +38,29 @@ def _typed_over(text: str, context: CompletionContext) -> tuple[int, int]:
     backslashes = len(context.prefix) - len(context.prefix.rstrip("\\"))
     begin = backslashes % 2 if around else 0  # what is escaped by the text before
     opened: list[str] = []  # closers that the text itself has yet to write
+    right, ended = behind_blanks(line_suffix, 0), line_suffix.rfind(around)
     for match in _MARK.finditer(text, begin):
         mark = match[0]
-        right = line_suffix[reach:].lstrip(" \t")
         if opened and mark == opened[-1]:
             opened.pop()
-        elif around and mark != around and (around not in right or right.startswith(around)):
+        elif around and mark != around and (ended < right or line_suffix.startswith(around, right)):
             continue  # in a string of which nothing else stands right of the cursor
-        elif opened and opened[-1][0] in _QUOTES:
+        elif opened and opened[-1][0] in QUOTES:
             continue  # inside a string brackets mean nothing
-        elif right.startswith(mark):
-            reach, first = len(line_suffix) - len(right) + len(mark), min(first, match.start())
+        elif line_suffix.startswith(mark, right):
+            reach, first = right + len(mark), min(first, match.start())
+            right = behind_blanks(line_suffix, reach)
         elif mark in CLOSER_OF:
             opened.append(CLOSER_OF[mark])
-        elif mark[0] in _QUOTES and not around:
+        elif mark[0] in QUOTES and not around:
             opened.append(mark)
         if mark == around:
             around = ""
     return reach, first
+
+
+def behind_blanks(text: str, place: int) -> int:
+    """The next place in a text that is no blank and no tab."""
+    while text.startswith((" ", "\t"), place):
+        place += 1
+    return place

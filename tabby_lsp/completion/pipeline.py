@@ -18,7 +18,7 @@ from tabby_lsp.completion.filters import clean, close_brackets, end_string
 from tabby_lsp.completion.layout import Layout, Vocabulary
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import Prompt, build
-from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
+from tabby_lsp.completion.stops import Stop, StopRules, Stops, stop_rules
 from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, CompletionRequest, Sampling, Timing
 from tabby_lsp.steps import Steps
 
@@ -174,13 +174,14 @@ def _build(layout: Layout, document: str, context: CompletionContext, budget: in
 class _Writing:
     """A text that is being written."""
 
+    stops: Stops
     text: str = ""
     probabilities: list[float] = field(default_factory=list)
     shown: list[tuple[int, float]] = field(default_factory=list)  # line and probability, of what is new in the text
     stop: Stop | None = None
     ended: bool = False
 
-    def take(self, token: Token, is_end: bool, rules: StopRules) -> bool:
+    def take(self, token: Token, is_end: bool) -> bool:
         """Takes in the next token. False if nothing follows it."""
         self.probabilities.append(round(token.probability, 5))
         self.ended = is_end
@@ -189,7 +190,7 @@ class _Writing:
                 line = self.text.count("\n") + token.text.startswith("\n")
                 self.shown.append((line, token.probability))
             self.text += token.text
-            self.stop = find_stop(self.text, rules)
+            self.stop = self.stops.find(self.text)
         return not (self.ended or self.stop)
 
     @property
@@ -218,7 +219,7 @@ def _write(
     seconds: float,
 ) -> Steps[list[Candidate]]:
     end = time.perf_counter() + seconds
-    writings = [_Writing() for _ in range(request.candidates)]
+    writings = [_Writing(Stops(rules)) for _ in range(request.candidates)]
     wanted, late = set(range(request.candidates)), False
     tokens: Iterator[tuple[int, Token] | None]
     if request.candidates == 1:
@@ -233,7 +234,7 @@ def _write(
         number, token = numbered
         writing = writings[number]
         is_end = writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens
-        goes_on = writing.take(token, is_end, rules)
+        goes_on = writing.take(token, is_end)
         late = goes_on and writing.has_lines and time.perf_counter() > end
         if late or not goes_on:
             wanted.discard(number)

@@ -23,6 +23,7 @@ from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine.abort import AbortFlag
 from tabby_lsp.engine.draft import LONGEST_DRAFT
 from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
+from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, cache_bytes, scratch_bytes
 from tabby_lsp.engine.threads import Threads, running_mean, thread_counts
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.engine.watch import Watch
@@ -32,18 +33,12 @@ log = logging.getLogger(__name__)
 # llama.cpp looks at the abort flag between two nodes of its graph, so a node is the longest that computing goes
 # on after a cancel. Batches are sized to keep the largest node under this.
 NODE_MILLISECONDS = 16.0
-SMALLEST_BATCH, LARGEST_BATCH = 16, 512
+SMALLEST_BATCH = 16
 # Batches are multiples of this: 96 tokens are read at the speed of 64, 128 at 7 % more (Q8_0, two cores of a Zen 4).
 BATCH_TILE = 64
 SMALLEST_TIMED = 64  # tokens of a batch whose time for each is that of a larger one
 # The largest node of a transformer layer is one of the three matrices of its feed-forward part.
 LARGE_NODES_PER_LAYER = 3
-# Compute buffers of one batch, per token and channel of the embedding. llama.cpp took 6.5, 39.5 and 68.5 MiB for widths
-# of 192, 896 and 1536 (the starter, Qwen2.5-Coder 0.5B and 1.5B) and batches of 512; this says 9, 42 and 72 MiB.
-SCRATCH_FLOATS_PER_CHANNEL = 24
-
-# In which prompts are read ahead, so that this costs no document its own.
-SPARE_SEQUENCES = 1
 # What a step of a prompt may take that may be stopped at the next key. It is then lost, so it has to be shorter than
 # the time between two keys.
 SHORT_MILLISECONDS = 50.0
@@ -117,18 +112,14 @@ class Model:
         return int(text) if text.isdigit() else default
 
     def _cache_bytes(self) -> int:
-        """Keys and values of every layer, two bytes each (F16)."""
         heads = max(1, llama_cpp.llama_model_n_head(self._handle))
         heads_kv = llama_cpp.llama_model_n_head_kv(self._handle) or heads
         width = llama_cpp.llama_model_n_embd(self._handle) // heads
-        per_token = heads_kv * (
-            self._number("attention.key_length", width) + self._number("attention.value_length", width)
-        )
-        return int(self.layers * per_token * 2 * self.context_size * self.sequences)
+        key, value = self._number("attention.key_length", width), self._number("attention.value_length", width)
+        return cache_bytes(self.layers, heads_kv, key, value, self.context_size * self.sequences)
 
     def _scratch_bytes(self) -> int:
-        channels = llama_cpp.llama_model_n_embd(self._handle)
-        return int(4 * (LARGEST_BATCH * channels * SCRATCH_FLOATS_PER_CHANNEL + self.vocab.size * self._outputs))
+        return scratch_bytes(llama_cpp.llama_model_n_embd(self._handle), self.vocab.size, self._outputs)
 
     @property
     def _outputs(self) -> int:

@@ -72,6 +72,9 @@ def main() -> None:
         ready = Ready(worker.info, worker.settle(load.completion) if load.completion else None)
     except (ModelError, ValueError) as error:
         _refuse(scheduler, send, str(error))
+    except Exception as error:  # whatever it is, it would be the same the next time
+        log.exception("loading %s", load.model.path)
+        _refuse(scheduler, send, f"{load.model.path} cannot be loaded: {type(error).__name__}: {error}.")
     send(ready)
     while True:
         worker.run()

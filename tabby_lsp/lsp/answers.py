@@ -22,6 +22,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from tabby_lsp.completion.brackets import string_around
+from tabby_lsp.completion.overtype import behind_blanks
 from tabby_lsp.data import Alternative, Completion, CompletionContext, Sampling
 
 # What a suggestion depends on beyond its line: the function around the cursor and the lines that follow, which the
@@ -100,9 +101,9 @@ def _closers(text: str, typed: int, replaced: str, around: str) -> str:
     """
     closers = ""
     opened: list[tuple[str, bool]] = []  # closers yet to come, and whether their opener has been typed
+    waiting = behind_blanks(replaced, 0)
     string = 0  # how many of them are open once the string in which the text is has begun; 0: it is in none
     for i, character in enumerate(text):
-        waiting = replaced.lstrip(" \t")[:1]
         if character == around:
             opened.clear()
         if string and character == opened[string - 1][0]:
@@ -111,9 +112,9 @@ def _closers(text: str, typed: int, replaced: str, around: str) -> str:
             if opened.pop()[1] and i >= typed:
                 closers += character
             string = string if len(opened) >= string else 0
-        elif not string and (character == waiting or character in ")]}"):
-            if character == waiting:
-                replaced = replaced.lstrip(" \t")[1:]
+        elif not string and (replaced.startswith(character, waiting) or character in ")]}"):
+            if replaced.startswith(character, waiting):
+                waiting = behind_blanks(replaced, waiting + 1)
             closers += character if i >= typed else ""
         elif character in _CLOSER_OF and not ((string or around) and character in _QUOTES):
             opened.append((_CLOSER_OF[character], i < typed))

@@ -39,8 +39,8 @@ def context_at(
 
 def _path_in(uri: str, folders: list[str]) -> tuple[str, str]:
     """A document's path within the workspace folder that holds it, and that folder's name."""
-    path = PurePosixPath(unquote(urlparse(uri).path))
-    holding = [PurePosixPath(unquote(urlparse(folder).path)) for folder in folders]
+    path = PurePosixPath(_path(uri))
+    holding = [PurePosixPath(_path(folder)) for folder in folders]
     holding = [folder for folder in holding if path.is_relative_to(folder)]
     if not holding:
         return path.name, ""
@@ -51,7 +51,14 @@ def _path_in(uri: str, folders: list[str]) -> tuple[str, str]:
 def path_for_patterns(uri: str, folders: list[str]) -> str:
     """A document's path as an ignore file at the top of its workspace folder sees it; the whole path outside of all."""
     path, folder = _path_in(uri, folders)
-    return path if folder else unquote(urlparse(uri).path).strip("/")
+    return path if folder else _path(uri).strip("/")
+
+
+def _path(uri: str) -> str:
+    try:
+        return unquote(urlparse(uri).path)
+    except ValueError:  # "file://[::1"
+        return uri
 
 
 def selected_text(

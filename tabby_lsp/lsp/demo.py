@@ -87,6 +87,7 @@ async def _type_lines(
             capabilities=lsp.ClientCapabilities(
                 general=lsp.GeneralClientCapabilities(position_encodings=[lsp.PositionEncodingKind.Utf32]),
                 text_document=lsp.TextDocumentClientCapabilities(inline_completion=inline),
+                experimental={"tabby": {"statusDidChangeListener": True}},
             ),
             workspace_folders=[folder],
         )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,7 @@ from tabby_lsp.engine.client import Engine, Job
 from tabby_lsp.lsp.answers import Answers
 from tabby_lsp.lsp.documents import Change, Place
 from tabby_lsp.lsp.pace import Pace
+from tabby_lsp.text import begin_alike
 
 Related = Callable[[], Awaitable[tuple[Snippet, ...]]]
 
@@ -73,7 +73,7 @@ class Live:
         written = self.generation.text
         if not self.inserted or not written:
             return not self.inserted
-        alike = _alike(self.inserted, written)
+        alike = begin_alike(self.inserted, written)
         if alike in (len(self.inserted), len(written)):
             return True
         closed = _OPENERS.search(written[:alike]) and not self.inserted[alike:].strip(_CLOSERS)
@@ -336,12 +336,6 @@ class Suggestions:
 
 def _last_line(text: str) -> str:
     return text.rpartition("\n")[2]
-
-
-def _alike(one: str, other: str) -> int:
-    """Characters in which two texts are the same, from their start."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _visible(text: str) -> str:

@@ -1,0 +1,1 @@
+"""The commands for people, one module each, with `add_parser` and `run`."""

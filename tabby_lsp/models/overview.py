@@ -1,0 +1,148 @@
+"""What there is to choose from: the models on this machine and those that would suit it, as data for a table."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tabby_lsp import machine
+from tabby_lsp.engine.memory import SPARE_SEQUENCES, cache_bytes, scratch_bytes
+from tabby_lsp.models import catalogue, finder, gguf
+from tabby_lsp.models.catalogue import Entry, Source
+from tabby_lsp.models.finder import Found
+from tabby_lsp.settings import LocalModel
+
+# Bytes of a file for each of the model's weights. Q8_0 has 34 for 32 of them; Q4_K_M mixes kinds: 2.50 GB for the 4.02
+# thousand million of Qwen3-4B-Instruct-2507.
+BYTES_PER_WEIGHT = {"Q8_0": 34 / 32, "Q4_K_M": 0.62}
+# What a model takes beyond its file where only the length of that is known: some for the KV cache, some for buffers.
+# `memory_of` gives for three sequences of 4096 tokens 0.2 GB with Qwen2.5-Coder's 0.5B, 0.4 GB with its 1.5B and 0.9 GB
+# with its 7B.
+EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.2e9
+OUTPUTS = 8  # tokens whose logits are kept at once: see engine/model.py
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model of the table. `size` and `memory` are bytes, 0 if not known; an `estimated` size is worked out."""
+
+    name: str
+    roles: tuple[str, ...]
+    size: int
+    estimated: bool
+    licence: str
+    commercial: str
+    memory: int
+    fits: bool | None  # None: not known
+    place: str  # empty: not on this machine
+    path: str
+    used_for: tuple[str, ...]
+    recommended: bool
+
+
+def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
+    """Bytes that a model takes, estimated from its head as the engine estimates them when it has loaded it."""
+    trained = header.context_length
+    context = min(local.context_size, trained) if trained else local.context_size
+    tokens = context * (local.parallelism + SPARE_SEQUENCES)
+    cache = cache_bytes(header.layers, header.heads_kv, header.key_length, header.value_length, tokens)
+    return weights + cache + scratch_bytes(header.width, header.vocabulary, OUTPUTS)
+
+
+def size_of(entry: Entry) -> tuple[int, bool]:
+    """Bytes of what would be fetched, 0 if nothing is known of it, and whether that is only worked out."""
+    if entry.size or not entry.sources:
+        return entry.size, False
+    weights = _weights(entry)
+    each = _bytes_per_weight(entry.sources[0])
+    return (round(weights * each), True) if weights and each else (0, False)
+
+
+def _weights(entry: Entry) -> float:
+    """How many weights a model has: by a file of it whose length is known, else by its maker's label."""
+    for source in entry.sources:
+        if source.size and _bytes_per_weight(source):
+            return source.size / _bytes_per_weight(source)
+    label = re.fullmatch(r"([\d.]+)B(?:-.*)?", entry.parameters)
+    return float(label[1]) * 1e9 if label else 0.0
+
+
+def _bytes_per_weight(source: Source) -> float:
+    text = source.quantisation or (source.parts[0].path if source.parts else "")
+    return next((size for name, size in BYTES_PER_WEIGHT.items() if name.lower() in text.lower()), 0.0)
+
+
+def rows(
+    entries: Iterable[Entry], here: Iterable[Found], used: Mapping[str, str], local: LocalModel, wanted: Iterable[str]
+) -> list[Row]:
+    """What is on this machine, then the `wanted` names that are not. `used` has the path of the model of each role."""
+    free = machine.available_memory()
+    entries, wanted = list(entries), list(wanted)
+    table = [_of_file(each, entries, used, local, free, wanted) for each in _with_named(entries, here)]
+    there = {row.name.lower() for row in table}
+    table += [_of_entry(each, free, each.name in wanted) for each in entries if each.name.lower() not in there]
+    return table
+
+
+def _with_named(entries: Iterable[Entry], here: Iterable[Found]) -> list[Found]:
+    """The files that were found, and those elsewhere to which the user has given a name."""
+    found = list(here)
+    own = [finder.on_this_machine(each) for each in entries if each.path]
+    return found + [each for each in own if each and each.path not in [other.path for other in found]]
+
+
+def _of_file(
+    found: Found, entries: list[Entry], used: Mapping[str, str], local: LocalModel, free: int | None, wanted: list[str]
+) -> Row:
+    entry = next((each for each in entries if finder.is_of(found, each)), None)
+    memory, licence = 0, ""
+    roles = entry.roles if entry else ("completion",) if found.place == finder.STARTER else ()
+    with contextlib.suppress(gguf.HeaderError, OSError):
+        header = gguf.read_header(found.path)
+        memory, licence = memory_of(header, found.size, local), header.licence
+        if not header.generates or header.kind != "model":
+            roles = ("none",)
+    fits = None if free is None or not memory else memory <= free
+    return Row(
+        name=entry.name if entry else found.name,
+        roles=roles,
+        size=found.size,
+        estimated=False,
+        licence=entry.licence if entry and entry.licence else licence,
+        commercial=entry.commercial if entry else catalogue.licence_allows(licence),
+        memory=memory,
+        fits=fits,
+        place=found.place,
+        path=str(found.path),
+        used_for=tuple(role for role, path in used.items() if path == str(found.path)),
+        recommended=bool(entry and entry.name in wanted),
+    )
+
+
+def _of_entry(entry: Entry, free: int | None, recommended: bool) -> Row:
+    size, estimated = size_of(entry)
+    memory = round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES) if size else 0
+    return Row(
+        name=entry.name,
+        roles=entry.roles,
+        size=size,
+        estimated=estimated,
+        licence=entry.licence,
+        commercial=entry.commercial,
+        memory=memory,
+        fits=None if free is None or not memory else memory <= free,
+        place="",
+        path="",
+        used_for=(),
+        recommended=recommended,
+    )
+
+
+def recommended(cores: int, free: int | None) -> list[str]:
+    """Names of a model for completion and one for chat that suit a machine without a GPU, as the README has them."""
+    room = free if free is not None else 4 << 30
+    completion = "Qwen2.5-Coder-1.5B" if cores >= 4 and room > 3 << 30 else "Qwen2.5-Coder-0.5B"
+    chat = "Qwen2.5-Coder-1.5B-Instruct" if room > 3 << 30 else "Qwen2.5-Coder-0.5B-Instruct"
+    return [completion, chat]
