@@ -109,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     index = commands.add_parser("index", parents=[_suppressed(common)], help="build or refresh the index of a folder")
     index.add_argument("folder", nargs="?", default=".", metavar="DIR", help="(default: where you are)")
     index.add_argument("--verbose", action="store_true", help="name three examples of what was skipped for each reason")
+    index.add_argument("--list", action="store_true", help="show the indexes that there are, and do no more")
+    index.add_argument("--forget", metavar="DIR", help="delete the index of a folder, and do no more")
     search = commands.add_parser("search", parents=[_suppressed(common)], help="ask the index of a folder")
     search.add_argument(
         "query",
@@ -340,10 +342,16 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from tabby_lsp.listing import NoIndex, show_index
+    from tabby_lsp.listing import NoIndex, forget_index, show_index, show_indexes
 
+    if options.list:
+        show_indexes(print)
+        return 0
     settings = _settings(options)
     try:
+        if options.forget is not None:
+            forget_index(options.forget, print)
+            return 0
         asyncio.run(show_index(options.folder, settings, options.verbose, _progress, print))
     except NoIndex as error:
         raise UsageError(str(error)) from None

@@ -17,6 +17,7 @@ from tabby_lsp.index.current import rules_of
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.question import question
 from tabby_lsp.index.search import Search
+from tabby_lsp.index.shelf import forget, held, of_folder
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
@@ -59,6 +60,32 @@ class Found:
     notes: tuple[str, ...]
 
 
+def show_indexes(show: Show) -> None:
+    """Every index that there is, and where they lie."""
+    indexes = held()
+    for each in indexes:
+        folders = ", ".join(each.folders) or f"cannot be read: {each.database.name}"
+        gone = "" if all(map(os.path.isdir, each.folders)) else "  (not there)"
+        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {_ago(each.written)}  {folders}{gone}")
+    place = f" in {indexes[0].database.parent}" if indexes else ""
+    show(f"{sum(each.bytes for each in indexes) / 1e6:>8.1f} MB in all{place}")
+
+
+def forget_index(folder: str, show: Show) -> None:
+    """Deletes the indexes that hold a folder. Raises NoIndex if there is none, or if one cannot be deleted."""
+    indexes = of_folder(Path(folder))
+    if not indexes:
+        raise NoIndex(f"There is no index of {folder}: `tabby-lsp index --list` shows those that there are.")
+    for each in indexes:
+        try:
+            forget(each)
+        except OSError as error:
+            raise NoIndex(
+                f"{each.database} cannot be deleted ({error.strerror}): close the editors that use it."
+            ) from None
+        show(f"The index of {', '.join(each.folders)} is forgotten ({each.bytes / 1e6:.1f} MB).")
+
+
 async def find(query: str, folder: str, settings: Settings, limit: int, progress: Show) -> Found:
     """Brings the index of a folder up to date, for some seconds at most if there is one, and asks it.
 
@@ -90,12 +117,15 @@ async def find(query: str, folder: str, settings: Settings, limit: int, progress
 def _age(database: Path) -> str:
     """When an index was last written, for people; "" if there is none."""
     times = [each.stat().st_mtime for each in (database, Path(f"{database}-wal")) if each.exists()]
-    if not times:
-        return ""
-    minutes = int((time.time() - max(times)) / 60)
-    if minutes < 2:
-        return "a minute ago"
-    return f"{minutes} minutes ago" if minutes < 120 else f"{minutes // 60} hours ago"
+    return _ago(max(times)) if times else ""
+
+
+def _ago(seconds: float) -> str:
+    minutes = int((time.time() - seconds) / 60)
+    for unit, length in (("day", 1440), ("hour", 60), ("minute", 1)):
+        if minutes >= 2 * length:
+            return f"{minutes // length} {unit}s ago"
+    return "just now"
 
 
 def in_lines(found: Found, folder: str, colour: bool) -> Iterator[str]:
@@ -157,6 +187,6 @@ def _started(wanted: Plan, progress: Show) -> tuple[Indexer, asyncio.Event]:
 
 def _shown_path(hit: Citation, folder: str) -> str:
     """As one would name it from where one stands, if it lies in the folder that was named."""
-    if Path(hit.root) == Path(os.path.abspath(folder)):
+    if Path(hit.root) == Path(os.path.realpath(folder)):
         return os.path.normpath(os.path.join(folder, hit.path))
     return str(Path(hit.root, hit.path))

@@ -60,9 +60,9 @@ def _ordered(named: Sequence[Passage], like: Sequence[tuple[float, Passage]]) ->
     """What has a name that is asked for, and then what is like the question, nothing twice."""
     best = max((score for score, _ in like), default=0.0)
     first = [(best + 1 / rank, each) for rank, each in enumerate(named, 1)]
-    return first + [(score, each) for score, each in like if not any(_is_in(each, other) for other in named)]
+    return first + [(score, each) for score, each in like if not any(_overlap(each, other) for other in named)]
 
 
-def _is_in(passage: Passage, other: Passage) -> bool:
+def _overlap(passage: Passage, other: Passage) -> bool:
     same = (passage.root, passage.path) == (other.root, other.path)
-    return same and other.first <= passage.first and passage.last <= other.last
+    return same and passage.first <= other.last and other.first <= passage.last
