@@ -53,7 +53,7 @@ SOLE_IMPORTERS = {
     "tree_sitter_language_pack": {"syntax.py"},
     "rich": {"commands/terminal.py"},
     "pathspec": {"index/ignore.py"},
-    "sqlite3": {"index/store.py", "index/search.py", "index/database.py", "index/entry.py"},
+    "sqlite3": {"index/store.py", "index/search.py", "index/database.py", "index/entry.py", "index/shelf.py"},
     "huggingface_hub": set(),
     "socket": set(),
     "ssl": {"models/hub.py"},

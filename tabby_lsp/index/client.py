@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tabby_lsp.data import from_json, to_json
-from tabby_lsp.index.plan import IndexState, Plan, place_of
+from tabby_lsp.index.plan import IndexState, Plan
 from tabby_lsp.processes.child import Child
 
 # A text is sent when it has rested for so long, and while one types at least so often.
@@ -73,7 +73,7 @@ class Indexer:
 
     def buffer(self, path: Path, language: str, text: Callable[[], str]) -> None:
         """An editor has a file open, or has changed it. Its text is asked for when it is sent, until it is closed."""
-        place = place_of(path, self.plan.folders)
+        place = self.plan.place_of(path)
         if place is None:
             return
         self._buffers[place] = _Buffer(language, text)
@@ -88,7 +88,7 @@ class Indexer:
 
     def closed(self, path: Path) -> None:
         """An editor has closed a file: the disk counts."""
-        place = place_of(path, self.plan.folders)
+        place = self.plan.place_of(path)
         if place is None or self._buffers.pop(place, None) is None:
             return
         waiting = self._waiting.pop(place, None)
@@ -98,7 +98,7 @@ class Indexer:
 
     def changed(self, paths: Iterable[Path]) -> None:
         """Files that were written, made or deleted."""
-        places = [place for path in paths if (place := place_of(path, self.plan.folders))]
+        places = [place for path in paths if (place := self.plan.place_of(path))]
         if places:
             self._send(kind="changed", places=places)
 
