@@ -45,12 +45,12 @@ from tabby_lsp.data import (
 )
 from tabby_lsp.engine import loading, messages
 from tabby_lsp.engine import model as model_module
-from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.engine.client import STEP_TOKENS, Engine, EngineError, EngineState
 from tabby_lsp.engine.decode import choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
 from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.messages import Cancelled, Complete, Completed, Message, Piece, Refused, Write, Written
-from tabby_lsp.engine.model import Model
+from tabby_lsp.engine.model import SMALLEST_BATCH, Model
 from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, Scheduler
 from tabby_lsp.engine.slots import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads, thread_counts
@@ -1556,6 +1556,20 @@ async def test_an_engine_that_is_stopped_or_killed_at_its_work_is_replaced(
         assert [state.phase for state in states if state.phase != "loading"] == ["ready", "restarting", "ready"]
     finally:
         await engine.close()
+
+
+async def test_a_slow_model_is_given_time() -> None:
+    """Sixteen tokens of a prompt are one step, which takes sixteen seconds where a token takes one."""
+    engine = Engine(SETTINGS, COMPLETING)
+    info = ModelInfo("m", "m.gguf", "", "cpu", 0, 1, 1024, 2, 0, 0.0)
+    assert engine._patience() == 0
+    for rate, pings in ((0.0, child.SILENT_PINGS), (500.0, child.SILENT_PINGS), (1.0, 64)):
+        engine.state = EngineState("ready", 100, replace(info, prefill_rate=rate))
+        assert engine._patience() == 0, "nothing is asked of it"
+        job = engine.complete(request("x = "))
+        assert engine._patience() == pings
+        engine.cancel(job)
+    assert SMALLEST_BATCH == STEP_TOKENS
 
 
 async def test_an_engine_killed_again_and_again_is_always_back(monkeypatch: pytest.MonkeyPatch) -> None:

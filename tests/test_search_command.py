@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tabby_lsp import listing
+from tabby_lsp.commands import listing
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import plan
 from tabby_lsp.index.search import Search

@@ -22,6 +22,9 @@ from tabby_lsp.processes.child import SILENT_PINGS, Child
 # While a model is loaded its progress is a sign of life. llama.cpp reports none while it reads the weights for the
 # first time, behind 100 %: a slow disk may need so many pings for a large model.
 LOADING_PINGS = 60
+# A step is at most so many tokens where they take longest (`model.SMALLEST_BATCH`). A model that takes seconds for them
+# is given as long as so many such steps would take.
+STEP_TOKENS, STEPS_WAITED = 16, 4
 
 Answer = TypeVar("Answer", Completion, CompletionInfo, Written)
 
@@ -186,7 +189,10 @@ class Engine:
     def _patience(self) -> int:
         if self.state.phase == "loading":
             return LOADING_PINGS
-        return SILENT_PINGS if self._jobs else 0
+        if not self._jobs:
+            return 0
+        rate = self.state.info.prefill_rate if self.state.info else 0.0
+        return max(SILENT_PINGS, round(STEPS_WAITED * STEP_TOKENS / rate) if rate > 0 else 0)
 
     def _set_state(self, state: EngineState) -> None:
         if state != self.state:
