@@ -174,7 +174,7 @@ def test_random_rules_say_of_random_trees_what_git_says(
         for file in expected:
             assert why_skipped(repository, file, Rules()) == ""
         ignored += sum(1 for each in walk(repository, Rules()) if isinstance(each, Skipped)) - len(written) - 1
-    assert ignored > 2 * ROUNDS, "the rules have something to say"
+    assert ignored > ROUNDS, "the rules have something to say"
     ignore._patterns.cache_clear()
 
 
