@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _index(options)
         if options.command == "search":
             return _search(options)
+        if options.command == "map":
+            return _map(options)
         if options.command == "eval":
             return _eval(options)
         if options.command == "models":
@@ -121,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--in", dest="folder", default=".", metavar="DIR", help="the folder (default: where you are)")
     search.add_argument("--limit", type=int, default=20, metavar="N", help="how many lines are shown at most")
     search.add_argument("--json", action="store_true", help="places, lines (from 1), names, texts and files' hashes")
+    mapped = commands.add_parser(
+        "map", parents=[_suppressed(common)], help="the files and definitions that matter most"
+    )
+    mapped.add_argument("folder", nargs="?", default=".", metavar="DIR", help="(default: where you are)")
+    mapped.add_argument("--tokens", type=int, default=2_000, metavar="N", help="how long it may be (default: 2000)")
     evaluation = commands.add_parser(
         "eval", parents=[_suppressed(common)], help="how good suggestions are on code of yours (it is only read)"
     )
@@ -379,6 +386,21 @@ def _search(options: argparse.Namespace) -> int:
     if not found.answer.citations and not options.json:
         _tell("nothing like that was found.")
     return 0 if found.answer.citations else 1
+
+
+def _map(options: argparse.Namespace) -> int:
+    from tabby_lsp.listing import NoIndex, show_map
+
+    settings = _settings(options)
+    if options.tokens < 1:
+        raise UsageError("--tokens must be at least 1.")
+    try:
+        note = asyncio.run(show_map(options.folder, settings, options.tokens, _progress, print))
+    except NoIndex as error:
+        raise UsageError(str(error)) from None
+    if note:
+        _tell(note)
+    return 0
 
 
 def _coloured() -> bool:
