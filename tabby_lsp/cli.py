@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "what works here, and what does not",
     "eval": "how good suggestions are on code of yours (it is only read)",
     "index": "build or refresh the index of a folder",
+    "map": "the files and definitions that matter most",
     "models": "which models there are; get, use or remove one",
     "search": "ask the index of a folder",
 }

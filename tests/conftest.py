@@ -15,6 +15,8 @@ from tabby_lsp.models import starter
 
 # Another GGUF of the starter's vocabulary may be tried with the whole suite.
 MODEL = Path(os.environ.get("TABBY_LSP_TEST_MODEL", starter.MODEL))
+# Far beyond what any test takes but the long runs, which variables of the environment ask for.
+SECONDS = float(os.environ.get("TABBY_LSP_TEST_SECONDS", "120"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,7 +25,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), timeout=120))
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), timeout=SECONDS))
     return True
 
 

@@ -128,18 +128,17 @@ def test_what_is_put_is_found(store: Store, search: Search, workspace: Path) -> 
         "make_circle",
     ]
     assert search.imports_in(workspace / "user.py") == [Import("shapes", ("make_circle",))]
-    assert names(search.using("make_circle")) == [("user.py", "")]
-    assert names(search.symbols_like("MAKE")) == [("pkg/shapes.py", "make_circle")]
-    assert [hit.path for hit in search.files_like("shap")] == ["pkg/shapes.py"]
-    assert [hit.path for hit in search.files_like("pkg/")] == ["pkg/shapes.py"]
+    shapes, user = search.files()
+    assert (shapes.file, user.file) == ((str(workspace), "pkg/shapes.py"), (str(workspace), "user.py"))
+    assert user.uses == ("make_circle",) and user.imports == (Import("shapes", ("make_circle",)),)
+    assert [each.name for each in shapes.symbols] == ["Circle", "measure_area", "make_circle"]
     assert store.counts() == Counts(files=2, lines=23, symbols=4, chunks=5)
 
 
 def test_names_are_told_apart_by_case_and_not_taken_for_patterns(store: Store, search: Search, workspace: Path) -> None:
     put(store, workspace, {"a_b.py": "def circle():\n    pass\n", "axb.py": "def Circle():\n    pass\n"})
     assert names(search.definitions("circle")) == [("a_b.py", "circle")]
-    assert names(search.symbols_like("circ%")) == names(search.symbols_like("")) == []
-    assert [hit.path for hit in search.files_like("_b")] == ["a_b.py"]
+    assert names(search.definitions("circl%")) == names(search.definitions("")) == []
 
 
 def test_the_best_definition_comes_first(store: Store, search: Search, workspace: Path) -> None:
@@ -207,7 +206,7 @@ def test_awkward_texts_keep_their_lines(name: str, store: Store, search: Search,
 
 def test_an_empty_file_is_a_file(store: Store, search: Search, workspace: Path) -> None:
     put(store, workspace, {"pkg/__init__.py": ""})
-    assert [hit.path for hit in search.files_like("__init__")] == ["pkg/__init__.py"]
+    assert [hit.path for hit in search.files_called(["__init__.py"])] == ["pkg/__init__.py"]
     assert store.stamp_of(workspace, "pkg/__init__.py") == SOON
 
 
@@ -344,8 +343,8 @@ def test_two_writers_and_a_reader_do_not_disturb_each_other(path: Path, workspac
     for each in writers:
         each.communicate()
         assert each.returncode == 0
-    assert len(search.symbols_like("one_", limit=100)) >= 60
-    assert len(search.symbols_like("two_", limit=100)) >= 60
+    for name in ("one", "two"):
+        assert all(search.definitions(f"{name}_{number}") for number in range(60))
     search.close()
     assert len(everything(path)["files"]) == 121
 
@@ -465,7 +464,7 @@ def test_a_file_that_is_damaged_while_it_is_used_is_made_anew(
             store.put(workspace, f"new{i}.py", "python", USER + f"x = {i}\n", SOON)
         assert store.rebuilt >= 1
         assert "damaged" in store.reason
-        assert [hit.path for hit in search.files_like("new2")] == ["new2.py"]
+        assert [hit.path for hit in search.files_called(["new2.py"])] == ["new2.py"]
         search.close()
         everything(path)
 
@@ -559,8 +558,8 @@ def test_a_file_that_may_only_be_read_is_read_by_search_and_not_written(path: Pa
 def test_a_search_needs_no_index_and_no_writer(path: Path, workspace: Path) -> None:
     search = Search(path)
     nowhere = workspace / "a.py"
-    assert search.definitions("a") == search.find("a b", excluding=nowhere) == search.symbols_like("a") == []
-    assert search.in_file(nowhere) == search.imports_in(nowhere) == search.files_like("a") == search.using("a") == []
+    assert search.definitions("a") == search.find("a b", excluding=nowhere) == []
+    assert search.in_file(nowhere) == search.imports_in(nowhere) == search.files() == []
     with Store.open(path) as store:
         put(store, workspace, {"a.py": SHAPES})
     assert names(search.definitions("Circle")) == [("a.py", "Circle")], "the writer has ended, the file is there"
@@ -583,10 +582,10 @@ ODD_NAMES = ["", '"', "a b", "a-b", "x?", "%", "\ud83d", "\0", "NEAR(", "*", "a"
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_any_text_may_be_asked_for(name: str, store: Store, search: Search, workspace: Path) -> None:
     put(store, workspace, {"a.py": SHAPES})
-    assert search.definitions(name) == search.using(name) == search.symbols_like(name) == []
+    assert search.definitions(name) == []
     assert search.find(name) == []
     assert search.in_file(workspace / "b.py") == []
-    search.files_like(name)
+    search.files_called([name])
 
 
 def test_a_walk_brings_the_index_up_to_date_and_leaves_the_workspace_as_it_is(store: Store, workspace: Path) -> None:

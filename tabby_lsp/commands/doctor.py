@@ -73,8 +73,10 @@ def _settings(problems: list[str], show: Show) -> None:
 def _folder(show: Show) -> None:
     folder = config.data_folder()
     try:
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        for each in (folder, folder / "logs"):
+            machine.private_folder(each)
         probe = folder / "logs" / ".probe"
+        machine.private_file(probe)
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:

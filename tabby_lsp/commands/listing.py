@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tabby_lsp.index.answer import Answer, answer
-from tabby_lsp.index.citation import Citation
 from tabby_lsp.index.client import Indexer
-from tabby_lsp.index.current import rules_of
+from tabby_lsp.index.current import Current, rules_of
+from tabby_lsp.index.map import Entry, repository_map
+from tabby_lsp.index.pieces import head
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.question import question
 from tabby_lsp.index.search import Search
@@ -91,27 +92,64 @@ async def find(query: str, folder: str, settings: Settings, limit: int, progress
 
     Raises NoIndex and BadQuestion.
     """
-    wanted = _plan(folder, settings)
     question(query)  # what cannot be asked is said at once
+    wanted = _plan(folder, settings)
+    rules = rules_of(wanted)
+    said, late = await _asked(wanted, progress, lambda search: answer(search, query, limit, rules))
+    return Found(said, not late, tuple(filter(None, (late, said.note))))
+
+
+async def show_map(folder: str, settings: Settings, tokens: int, progress: Show, show: Show) -> str:
+    """Shows the files and definitions that the rest of a folder uses most; what one should know of that.
+
+    Raises NoIndex.
+    """
+    wanted = _plan(folder, settings)
+
+    def mapped(search: Search) -> list[str]:
+        current = Current(rules_of(wanted))
+        shown = []
+        for each in repository_map(search.files(), tokens):
+            heads = [line for entry in each.entries for line in _head(entry, current.line_of(each.file, entry.symbol))]
+            shown += [_shown_path(*each.file, folder), *heads] if heads else []
+        return shown
+
+    said, late = await _asked(wanted, progress, mapped)
+    for line in said:
+        show(line)
+    return late
+
+
+def _head(entry: Entry, line: int | None) -> list[str]:
+    """What is shown of a definition; nothing of one that is gone."""
+    first, *rest = head(entry.symbol).split("\n")
+    indent = "    " * entry.depth
+    return [] if line is None else [f"{line + 1:>6}  {indent}{first}", *(f"{'':>6}  {indent}{each}" for each in rest)]
+
+
+_Said = TypeVar("_Said")
+
+
+async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -> tuple[_Said, str]:
+    """What is said of an index that was just brought up to date; and why it is not, if that took too long."""
     path = Path(wanted.database)
     age = _age(path)
     indexer, over = _started(wanted, progress)
-    notes: list[str] = []
+    late = ""
     try:
         try:
             await asyncio.wait_for(over.wait(), REFRESH_SECONDS if age else None)
         except asyncio.TimeoutError:
-            notes.append(f"The index is still being refreshed: what was changed since {age} may be missing.")
+            late = f"The index is still being refreshed: what was changed since {age} may be missing."
         if indexer.down:
             raise NoIndex(indexer.state.note)
         search = Search(path)
         try:
-            found = await asyncio.to_thread(answer, search, query, limit, rules_of(wanted))
+            return await asyncio.to_thread(ask, search), late
         finally:
             search.close()
     finally:
         await indexer.close()
-    return Found(found, over.is_set(), (*notes, *filter(None, [found.note])))
 
 
 def _age(database: Path) -> str:
@@ -131,7 +169,7 @@ def _ago(seconds: float) -> str:
 def in_lines(found: Found, folder: str, colour: bool) -> Iterator[str]:
     """`path:line: text` for each citation, as editors and terminals jump to."""
     for each in found.answer.citations:
-        place, line = _shown_path(each, folder), str(each.line + 1)
+        place, line = _shown_path(each.root, each.path, folder), str(each.line + 1)
         text = each.text.splitlines()[each.line - each.first] if each.text else ""
         # A file may hold what a terminal takes for commands.
         text = "".join(char if char.isprintable() else "�" for char in text.strip().expandtabs(4))
@@ -185,8 +223,8 @@ def _started(wanted: Plan, progress: Show) -> tuple[Indexer, asyncio.Event]:
     return indexer, over
 
 
-def _shown_path(hit: Citation, folder: str) -> str:
+def _shown_path(root: str, path: str, folder: str) -> str:
     """As one would name it from where one stands, if it lies in the folder that was named."""
-    if Path(hit.root) == Path(os.path.realpath(folder)):
-        return os.path.normpath(os.path.join(folder, hit.path))
-    return str(Path(hit.root, hit.path))
+    if Path(root) == Path(os.path.realpath(folder)):
+        return os.path.normpath(os.path.join(folder, path))
+    return str(Path(root, path))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tabby_lsp.index.citation import Citation, cited
 from tabby_lsp.index.current import Current
 from tabby_lsp.index.passages import Passage, narrowed
 from tabby_lsp.index.question import question
 from tabby_lsp.index.ranking import ranked, reach
-from tabby_lsp.index.scan import scanned
+from tabby_lsp.index.scan import matching, scanned
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.walk import Rules
 
@@ -31,10 +32,13 @@ class Answer:
 def answer(search: Search, text: str, limit: int, rules: Mapping[str, Rules]) -> Answer:
     """At most so many citations. `rules` are those of each root that is indexed. Raises BadQuestion."""
     asked = question(text)
+    current = Current(rules)
+    if asked.used:
+        uses = tuple(islice(matching(search, asked, current), limit))
+        return Answer(uses, _LATE if current.late else "")
     if asked.pattern is not None:
         found, whole = scanned(search.path, text, limit, rules)
         return Answer(tuple(found), "" if whole else _CUT)
-    current = Current(rules)
     passages, counts, total = search.passages(asked)
     named = search.named(asked)
     while True:

@@ -42,7 +42,7 @@ def cited(passage: Passage, score: float, asked: Question) -> Citation:
     line, said = _telling(lines, wanted, asked.phrases)
     meant = not said or bool(asked.kinds) or (symbol is not None and _said(symbol, wanted) > 0)
     if symbol is not None and symbol.first >= passage.first and meant and not asked.phrases:
-        line = _line_of(symbol, lines, symbol.first - passage.first)
+        line = head_line(symbol, lines, symbol.first - passage.first)
     return _citation(passage, symbol, passage.first, passage.last, passage.first + line, lines, score)
 
 
@@ -86,7 +86,7 @@ def _said(symbol: Symbol, wanted: set[str]) -> int:
     return len(wanted.intersection(tokens(f"{symbol.name} {symbol.doc}")))
 
 
-def _line_of(symbol: Symbol, lines: Sequence[str], begin: int) -> int:
+def head_line(symbol: Symbol, lines: Sequence[str], begin: int) -> int:
     """The line where the head of a definition begins: decorators and comments may stand above."""
     head = symbol.signature.partition("\n")[0].strip() or symbol.name
     return next((number for number in range(begin, len(lines)) if head in lines[number]), begin)

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabby_lsp.index.entry import Entry, digest, prepare, storable
+from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.passages import Passage, passages_of
 from tabby_lsp.index.plan import Plan, others_inside
 from tabby_lsp.index.walk import Rules, Stamp, read, why_skipped
+from tabby_lsp.text import split_lines
 
 CHECK_SECONDS = 3.0  # in which files are compared and read anew
 
@@ -39,6 +41,13 @@ class Current:
             return True
         text = self._text((passage.root, passage.path))
         return text is not None and digest(storable(text)) == passage.hash
+
+    def line_of(self, file: File, symbol: Symbol) -> int | None:
+        """Where the head of a definition stands in its file; None if it does not, or no longer."""
+        lines = split_lines(self._text(file) or "")
+        said = symbol.signature.partition("\n")[0].strip() or symbol.name
+        below, above = range(symbol.first, len(lines)), range(min(symbol.first, len(lines)))
+        return next((number for number in (*below, *above) if said in lines[number]), None)
 
     def passages(self, indexed: Sequence[Passage]) -> list[Passage]:
         """Those of a file of which some are given; all of it if it has changed, none if it is not to be cited."""

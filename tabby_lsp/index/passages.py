@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tabby_lsp.index.entry import Entry
-from tabby_lsp.index.parts import Symbol
+from tabby_lsp.index.parts import Import, Symbol
 from tabby_lsp.text import split_lines
 
 
@@ -28,6 +29,10 @@ class Passage:
         return [each for each in self.symbols if self.first <= each.first <= self.last]
 
 
+def overlapping(symbols: Iterable[Symbol], first: int, last: int) -> tuple[Symbol, ...]:
+    return tuple(each for each in symbols if each.first <= last and first <= each.last)
+
+
 def narrowed(passage: Passage, symbol: Symbol) -> Passage:
     """Only what defines a symbol that begins in a passage."""
     last = min(symbol.last, passage.last)
@@ -47,7 +52,17 @@ def passages_of(root: str, entry: Entry) -> list[Passage]:
             chunk.first,
             chunk.last,
             chunk.text,
-            tuple(each for each in entry.outline.symbols if each.first <= chunk.last and chunk.first <= each.last),
+            overlapping(entry.outline.symbols, chunk.first, chunk.last),
         )
         for chunk in entry.chunks
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class FileUses:
+    """What a file defines, imports, and uses without defining it there."""
+
+    file: tuple[str, str]  # root and path there
+    symbols: tuple[Symbol, ...]
+    uses: tuple[str, ...]
+    imports: tuple[Import, ...] = ()

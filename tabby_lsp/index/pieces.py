@@ -55,7 +55,7 @@ def heads(symbols: Sequence[Symbol], most: int) -> tuple[Part, ...]:
             if not any(one.kind in _CALLED for one in around):
                 # What has members is said again by them: its head stands for its first line only.
                 last = each.first if each.kind in _HOLDING else each.last
-                found.append(Part((each.first, last), "    " * len(around) + _head(each)))
+                found.append(Part((each.first, last), "    " * len(around) + head(each)))
             around.append(each)
     return tuple(found)
 
@@ -63,7 +63,7 @@ def heads(symbols: Sequence[Symbol], most: int) -> tuple[Part, ...]:
 def members(symbols: Sequence[Symbol], scope: str) -> tuple[Part, ...]:
     """The heads of what a class has, its fields too. `scope` is that of what is in it."""
     inside = [each for each in symbols if each.scope == scope and each.kind in (*_HOLDING, *_CALLED, *_FIELDS)]
-    return tuple(Part((each.first, each.last), "    " + _head(each)) for each in inside[:MOST_MEMBERS])
+    return tuple(Part((each.first, each.last), "    " + head(each)) for each in inside[:MOST_MEMBERS])
 
 
 def inner_scope(symbol: Symbol) -> str:
@@ -71,7 +71,7 @@ def inner_scope(symbol: Symbol) -> str:
     return f"{symbol.scope}.{symbol.name}" if symbol.scope else symbol.name
 
 
-def _head(symbol: Symbol) -> str:
+def head(symbol: Symbol) -> str:
     """Without comments that stand between it and the body."""
     lines = symbol.signature.split("\n")[:MOST_HEAD_LINES]
     return "\n".join([lines[0], *(line for line in lines[1:] if not _COMMENT.match(line))])

@@ -5,6 +5,7 @@
     "connection refused"                       a phrase
     /def \\w+_all\\(/                            a regular expression of Python's, with /i in any case
     lang:go path:src/ kind:class               only there; each may be said several times
+    uses:quote                                 the lines of files that use a name
 
 What is nothing of this, like `->`, is looked for as it stands there.
 """
@@ -44,7 +45,7 @@ KINDS = {
     **{"const": "constant", "var": "variable", "namespace": "module", "package": "module", "section": "module"},
 }
 
-_FILTER = re.compile(r"(?<!\S)(lang|language|path|file|kind):(\S+)", re.IGNORECASE)
+_FILTER = re.compile(r"(?<!\S)(lang|language|path|file|kind|uses):(\S+)", re.IGNORECASE)
 _PATTERN = re.compile(r"/(.+)/(i?)", re.DOTALL)
 _PHRASE = re.compile(r'"([^"]*\w[^"]*)"')
 _QUALIFIED = re.compile(r"[^\W\d]\w*(?:(?:\.|::|#|->)[^\W\d]\w*)+")
@@ -72,6 +73,7 @@ class Question:
     languages: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    used: str = ""  # a name, of which the uses are asked for; the pattern is then that of the name
 
     @property
     def own_tokens(self) -> list[str]:
@@ -119,16 +121,23 @@ def _module(path: str) -> list[str]:
 def question(text: str) -> Question:
     """What a text asks for. Raises BadQuestion."""
     text = text.strip()[:MOST_LENGTH]
-    said: dict[str, list[str]] = {"languages": [], "paths": [], "kinds": []}
+    said: dict[str, list[str]] = {"languages": [], "paths": [], "kinds": [], "uses": []}
     for key, value in _FILTER.findall(text):
         if key.lower() == "kind":
             said["kinds"].append(_kind(value))
+        elif key.lower() == "uses":
+            said["uses"].append(_used(value))
         elif key.lower() in ("path", "file"):
             said["paths"].append(value.replace("\\", "/").removeprefix("./"))
         else:
             said["languages"].append(_language(value))
     where = Question(languages=tuple(said["languages"]), paths=tuple(said["paths"]), kinds=tuple(said["kinds"]))
     text = _FILTER.sub(" ", text).strip()
+    if said["uses"]:
+        name = said["uses"][-1]
+        if text or len(said["uses"]) > 1:
+            raise BadQuestion("`uses:` asks for one name and nothing else, as in uses:quote lang:python.")
+        return replace(where, used=name, pattern=re.compile(rf"(?<!\w){re.escape(name)}(?!\w)"))
     if not text:
         if where == Question():
             raise BadQuestion("There is nothing to search for: give a name, words, or a /regular expression/.")
@@ -159,6 +168,14 @@ def _language(value: str) -> str:
             f"`lang:{value}` is no language that is known: give its LSP id or an extension, as in lang:go."
         )
     return found
+
+
+def _used(value: str) -> str:
+    """The last part of a name: that is what stands where it is used."""
+    parts = [part for part in re.split(r"\.|::|#|->", value.removesuffix("()")) if part]
+    if not parts or not re.fullmatch(r"[\w$]+[?!]?", parts[-1]):
+        raise BadQuestion(f"`uses:{value}` is no name: give one as in uses:quote.")
+    return parts[-1]
 
 
 def _compiled(pattern: str, flags: int) -> re.Pattern[str]:

@@ -10,17 +10,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 
 from tabby_lsp.data import from_json, to_json
-from tabby_lsp.index.citation import Citation, cited_line
+from tabby_lsp.index.citation import Citation, cited_line, head_line
 from tabby_lsp.index.current import Current
-from tabby_lsp.index.passages import Passage
+from tabby_lsp.index.passages import Passage, overlapping
 from tabby_lsp.index.question import Question, question
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.walk import Rules
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
+from tabby_lsp.text import split_lines
 
 SCAN_SECONDS = 10.0  # CPython's library takes one
 MOST_A_FILE = 20  # lines: a pattern that is on every one of them says no more
@@ -49,28 +51,35 @@ def main() -> None:
     asked = json.load(sys.stdin.buffer)
     rules = {root: from_json(Rules, each) for root, each in asked["rules"].items()}
     search = Search(Path(asked["database"]))
-    found = _citations(search, question(asked["question"]), Current(rules, SCAN_SECONDS))
+    found = matching(search, question(asked["question"]), Current(rules, SCAN_SECONDS))
     for each in islice(found, asked["limit"]):
         sys.stdout.buffer.write(json.dumps(to_json(each)).encode() + b"\n")
         sys.stdout.buffer.flush()  # this process may end at any moment
     search.close()
 
 
-def _citations(search: Search, asked: Question, current: Current) -> Iterator[Citation]:
-    for _, passages in groupby(search.texts(asked), lambda each: (each.root, each.path)):
+def matching(search: Search, asked: Question, current: Current) -> Iterator[Citation]:
+    """The lines where a pattern begins to match, file by file. That may take for ever: see `scanned`."""
+    for (root, path), passages in groupby(search.texts(asked), lambda each: (each.root, each.path)):
         indexed = list(passages)
-        if any(asked.matches(each) for each in indexed):
-            found = (line for each in current.passages(indexed) for line in _lines(each, asked))
-            yield from islice(found, MOST_A_FILE)
+        if not any(asked.matches(each) for each in indexed):
+            continue
+        now = current.passages(indexed)
+        if now == indexed:
+            symbols = search.in_file(Path(root, path))
+            now = [replace(each, symbols=overlapping(symbols, each.first, each.last)) for each in now]
+        yield from islice((line for each in now for line in _lines(each, asked)), MOST_A_FILE)
 
 
 def _lines(passage: Passage, asked: Question) -> Iterator[Citation]:
-    """One for each line where a match begins."""
-    before = -1
+    """One for each line where a match begins; of the uses of a name none where it is defined."""
+    lines = split_lines(passage.text)
+    same = [each for each in passage.begun if each.name == asked.used]
+    passed = {passage.first + head_line(each, lines, each.first - passage.first) for each in same}
     for match in asked.pattern.finditer(passage.text) if asked.pattern else ():
-        line = passage.first + passage.text.count("\n", 0, match.start())
-        if line > before and line <= passage.last:
-            before = line
+        line = passage.first + len(split_lines(passage.text[: match.start()])) - 1
+        if line <= passage.last and line not in passed:
+            passed.add(line)
             yield cited_line(passage, line)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.entry import storable, unpacked
-from tabby_lsp.index.passages import Passage
+from tabby_lsp.index.passages import FileUses, Passage
 from tabby_lsp.index.question import Question
 from tabby_lsp.index.ranking import is_test, reach
 from tabby_lsp.index.symbols import Import, Symbol
@@ -35,7 +35,6 @@ NAMES_WEIGHT = 5.0  # of names beside the text, in the order of candidates
 MOST_NAMED = 5
 SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
 
-_LAST = "\U0010ffff"  # comes after everything that can follow a prefix
 _WORD = re.compile(r"[\w$]+")
 _FILE = "roots.path, files.path, language"
 _SYMBOL = "symbols.name, kind, scope, first, last, signature, doc"
@@ -88,30 +87,6 @@ class Search:
         rows.sort(key=lambda row: (is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
         return [self._definition(row, 1 / (1 + rank)) for rank, row in enumerate(rows[:limit])]
 
-    def symbols_like(self, prefix: str, limit: int = 20) -> list[Hit]:
-        """What has a name that begins like this, in any case, by name; without texts."""
-        query = (
-            f"SELECT file, {_FILE}, first, last, symbols.name, kind, signature, doc FROM symbols {_JOINED}"
-            " WHERE symbols.name COLLATE NOCASE BETWEEN ? AND ? ORDER BY symbols.name COLLATE NOCASE LIMIT ?"
-        )
-        prefix = storable(prefix)
-        rows = self._rows(query, (prefix, prefix + _LAST, limit)) if prefix else []
-        return [_without_text(*row[1:]) for row in rows]
-
-    def files_like(self, name: str, limit: int = 20) -> list[Hit]:
-        """Files with a name that begins like this, in any case, and then those with it anywhere in their path."""
-        columns = f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root WHERE"
-        name = storable(name)
-        if not name:
-            return []
-        begins = f"{columns} files.name COLLATE NOCASE BETWEEN ? AND ? ORDER BY files.name COLLATE NOCASE LIMIT ?"
-        rows = self._rows(begins, (name, name + _LAST, limit))
-        if len(rows) < limit:
-            pattern = "%" + re.sub(r"([\\%_])", r"\\\1", name) + "%"
-            holds = f"{columns} files.path LIKE ? ESCAPE '\\' LIMIT ?"
-            rows = list(dict.fromkeys([*rows, *self._rows(holds, (pattern, limit))]))[:limit]
-        return [_without_text(*row) for row in rows]
-
     def files_called(self, names: Sequence[str], limit: int = SAME_NAME) -> list[Hit]:
         """Files that have one of these names, in any case; without texts."""
         query = (
@@ -147,19 +122,29 @@ class Search:
     def imports_in(self, path: Path) -> list[Import]:
         query = "SELECT module, names, alias FROM imports WHERE file = ? ORDER BY rowid"
         rows = self._rows(query, (self._file(path),))
-        return [Import(module, tuple(names.split("\n")) if names else (), alias) for module, names, alias in rows]
+        return [_import(*row) for row in rows]
 
-    def using(self, name: str, limit: int = 20) -> list[Hit]:
-        """Files that use a name which they do not define; without texts."""
-        words = _WORD.findall(storable(name))
-        if not words:
-            return []
+    def files(self) -> list[FileUses]:
+        """Every file with what it defines, imports and uses, by its path."""
         query = (
-            f"SELECT {_FILE}, 0, max(lines - 1, 0), uses.names FROM use_names JOIN uses ON uses.file = use_names.rowid"
-            " JOIN files ON files.id = uses.file JOIN roots ON roots.id = root WHERE use_names MATCH ? LIMIT ?"
+            f"SELECT files.id, {_FILE}, uses.names FROM files JOIN roots ON roots.id = root"
+            " LEFT JOIN uses ON uses.file = files.id ORDER BY roots.path, files.path"
         )
-        rows = self._rows(query, (" AND ".join(f'"{word}"' for word in words), 10 * limit))
-        return [_without_text(*row[:5]) for row in rows if storable(name) in row[5].split(" ")][:limit]
+        symbols: dict[int, list[Symbol]] = {}
+        for file, *row in self._rows(f"SELECT file, {_SYMBOL} FROM symbols ORDER BY file, first, last DESC"):
+            symbols.setdefault(file, []).append(Symbol(*row))
+        imports: dict[int, list[Import]] = {}
+        for file, *row in self._rows("SELECT file, module, names, alias FROM imports ORDER BY rowid"):
+            imports.setdefault(file, []).append(_import(*row))
+        return [
+            FileUses(
+                (root, path),
+                tuple(symbols.get(id, ())),
+                tuple(names.split(" ")) if names else (),
+                tuple(imports.get(id, ())),
+            )
+            for id, root, path, _, names in self._rows(query)
+        ]
 
     def find(self, text: str, limit: int = 10, excluding: Path | None = None) -> list[Hit]:
         """Chunks that have the rarest terms in common with a text (BM25), the best first, few of the same file."""
@@ -342,6 +327,10 @@ def _without_text(root: str, path: str, language: str, first: int, last: int, *s
     return Hit(root, path, language, first, last, "", 1.0, *symbol)
 
 
+def _import(module: str, names: str, alias: str) -> Import:
+    return Import(module, tuple(names.split("\n")) if names else (), alias)
+
+
 def _passage(row: Sequence[Any], text: str, symbols: tuple[Symbol, ...]) -> Passage:
     root, path, language, hash, buffer, first, last = row
     return Passage(root, path, language, hash, bool(buffer), first, last, text, symbols)
@@ -355,6 +344,10 @@ def _where(question: Question) -> tuple[str, list[str]]:
     if question.paths:
         where += f" AND ({' OR '.join(['files.path GLOB ?'] * len(question.globs))})"
         values += map(storable, question.globs)
+    if question.used:
+        words = " AND ".join(f'"{word}"' for word in _WORD.findall(storable(question.used)))
+        where += " AND chunks.file IN (SELECT rowid FROM use_names WHERE use_names MATCH ?)"
+        values.append(words)
     if question.kinds:
         where += (
             " AND EXISTS (SELECT 1 FROM symbols WHERE symbols.file = chunks.file AND symbols.first BETWEEN chunks.first"
