@@ -1,56 +1,40 @@
 """The command line. Without a command it is the language server; the others are for people.
 
-Heavy modules are imported by the commands that need them, so that `--help` and `initialize` are quick.
+A command's module is imported when it is asked for, so that `--help` and `initialize` are quick.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import logging
-import logging.handlers
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from tabby_lsp import __version__, config, languages, machine
-from tabby_lsp.commands import models
-from tabby_lsp.config import Layer
-from tabby_lsp.data import Sampling
-from tabby_lsp.settings import Settings
+from tabby_lsp import __version__
+from tabby_lsp.commands.options import UsageError, after_a_command, common_options, tell
 
-LOG_LEVELS = ("error", "warning", "info", "debug")
-LOG_BYTES = 1_000_000
-LOG_FILES_KEPT = 10  # one is written by each server: those of the last ten are kept
-
-
-class UsageError(Exception):
-    """A command that cannot be carried out as it was given; the text says what to do."""
+COMMANDS = {
+    "complete": "one completion, to stdout",
+    "demo": "watch the server complete a real file",
+    "doctor": "what works here, and what does not",
+    "eval": "how good suggestions are on code of yours (it is only read)",
+    "index": "build or refresh the index of a folder",
+    "models": "which models there are; get, use or remove one",
+    "search": "ask the index of a folder",
+}
+SERVE = "serve"  # what is done without a command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parser(arguments).parse_args(arguments)
     try:
-        if options.command == "complete":
-            return _complete(options)
-        if options.command == "doctor":
-            return _doctor(options)
-        if options.command == "demo":
-            return _demo(options)
-        if options.command == "index":
-            return _index(options)
-        if options.command == "search":
-            return _search(options)
-        if options.command == "eval":
-            return _eval(options)
-        if options.command == "models":
-            return _models(options)
-        return _serve(options)
+        status: int = _module(options.command or SERVE).run(options)
+        return status
     except UsageError as error:
-        _tell(str(error))
+        tell(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -59,292 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--model", metavar="FILE", help="the GGUF file to use (model.completion.local.model_id)")
-    common.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in completion.seed=3; repeatable"
-    )
-    common.add_argument("--log-level", choices=LOG_LEVELS, help="what is logged (default: warning)")
-    common.add_argument("--log-file", metavar="FILE", help="where to (default: $TABBY_ROOT/lsp/logs), besides stderr")
-
-    parser = argparse.ArgumentParser(
+def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a command line. It knows the options of those commands only that are named in it."""
+    common = common_options()
+    whole = argparse.ArgumentParser(
         prog="tabby-lsp",
         parents=[common],
         description="Code completion from a model on your own machine. Without a command: the language server, "
         "on stdin and stdout, for an editor to start.",
     )
-    parser.add_argument("--stdio", action="store_true", help="accepted, since editors pass it; it changes nothing")
-    parser.add_argument("--version", action="version", version=f"tabby-lsp {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    complete = commands.add_parser("complete", parents=[_suppressed(common)], help="one completion, to stdout")
-    complete.add_argument(
-        "place",
-        nargs="?",
-        metavar="FILE:LINE:COL",
-        help="where: line and column count from 1, no column means the line's end. Without it a JSON object on "
-        'stdin: {"prefix": …, "suffix": …}, and if you like "path" and "snippets" [{"path": …, "text": …}]',
-    )
-    complete.add_argument(
-        "--in",
-        dest="folder",
-        default=".",
-        metavar="DIR",
-        help="the folder whose index is asked (default: where you are)",
-    )
-    complete.add_argument("--language", metavar="L", help="LSP language id (default: from the file's name)")
-    complete.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the completion")
-    complete.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token every time")
-    complete.add_argument("--seed", type=int, metavar="N", help="for temperatures above 0")
-    complete.add_argument("--json", action="store_true", help="text, range, model, layout, token counts, times")
-    complete.add_argument("--show-prompt", action="store_true", help="what the model was given, too, and why")
-
-    commands.add_parser("doctor", parents=[_suppressed(common)], help="what works here, and what does not")
-    demo = commands.add_parser("demo", parents=[_suppressed(common)], help="watch the server complete a real file")
-    demo.add_argument("file", nargs="?", metavar="FILE", help="a source file of yours (it is only read)")
-    demo.add_argument("--lines", type=int, default=3, metavar="N", help="how many of its lines are typed")
-
-    index = commands.add_parser("index", parents=[_suppressed(common)], help="build or refresh the index of a folder")
-    index.add_argument("folder", nargs="?", default=".", metavar="DIR", help="(default: where you are)")
-    index.add_argument("--verbose", action="store_true", help="name three examples of what was skipped for each reason")
-    search = commands.add_parser("search", parents=[_suppressed(common)], help="ask the index of a folder")
-    search.add_argument("query", metavar="QUERY", help="a name, or words; definitions come first")
-    search.add_argument("--in", dest="folder", default=".", metavar="DIR", help="the folder (default: where you are)")
-    search.add_argument("--limit", type=int, default=20, metavar="N", help="how many lines are shown at most")
-    evaluation = commands.add_parser(
-        "eval", parents=[_suppressed(common)], help="how good suggestions are on code of yours (it is only read)"
-    )
-    evaluation.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with code")
-    evaluation.add_argument("--holes", type=int, default=100, metavar="N", help="places in each (default: 100)")
-    evaluation.add_argument("--seed", type=int, default=0, metavar="N", help="which places (default: 0)")
-    evaluation.add_argument("--json", action="store_true", help="the figures and their bounds, instead of a table")
-    models.add_parser(commands, [_suppressed(common)])
-    return parser
+    whole.add_argument("--stdio", action="store_true", help="accepted, since editors pass it; it changes nothing")
+    whole.add_argument("--version", action="version", version=f"tabby-lsp {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND")
+    behind = after_a_command(common)
+    for name, help in COMMANDS.items():
+        command = commands.add_parser(name, parents=[behind], help=help)
+        if name in arguments:
+            _module(name).add_arguments(command, [behind])
+    return whole
 
 
-def _suppressed(common: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The common options for use after a command: absent there, they must not undo what stood before it."""
-    copy = argparse.ArgumentParser(add_help=False)
-    for action in common._actions:
-        options: dict[str, Any] = {"help": action.help, "default": argparse.SUPPRESS}
-        if action.choices:
-            options["choices"] = action.choices
-        else:
-            options["metavar"] = action.metavar
-        if action.dest == "set":
-            options["action"] = "append"
-        copy.add_argument(*action.option_strings, **options)
-    return copy
-
-
-# --- settings and logs
-
-
-def _layers(options: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
-    """config.toml and the command line, and what is wrong with the former."""
-    file_layer, problems = config.read_config_file(config.tabby_root() / "config.toml")
-    layers = [file_layer]
-    for assignment in options.set:
-        try:
-            layers.append(Layer(f"--set {assignment}", config.parse_assignment(assignment)))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    if options.model:
-        layers.append(Layer("--model", {"model": {"completion": {"local": {"model_id": options.model}}}}))
-    return tuple(layers), tuple(problems)
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    """Those of all layers, for a command that is no server; what is wrong with them is told. Their languages are known
-    from now on."""
-    _start_logging(options, to_file=False)
-    layers, problems = _layers(options)
-    settings, more = config.merge(layers)
-    for problem in (*problems, *more):
-        _tell(problem)
-    languages.use(settings.additional_languages)
-    return settings
-
-
-def _tell(text: str) -> None:
-    print(f"tabby-lsp: {text}", file=sys.stderr)
-
-
-def _start_logging(options: argparse.Namespace, to_file: bool) -> None:
-    """Logs to stderr, and for a server to a file as well. A disk that takes no file costs one line, no more."""
-    logging.raiseExceptions = False
-    level = getattr(logging, (options.log_level or "warning").upper())
-    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    problem = None
-    if options.log_file or to_file:
-        path = Path(options.log_file).expanduser() if options.log_file else _own_log_file()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(
-                logging.handlers.RotatingFileHandler(
-                    path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=False
-                )
-            )
-        except OSError as error:
-            problem = f"no log file: {path} cannot be written ({error.strerror})"
-    for handler in handlers:
-        handler.setFormatter(form)
-    logging.basicConfig(level=level, handlers=handlers)
-    if level > logging.DEBUG:
-        # pygls logs whole messages, and so the user's code, at INFO.
-        logging.getLogger("pygls").setLevel(logging.WARNING)
-    if problem:
-        logging.getLogger("tabby_lsp").warning("%s", problem)
-
-
-def _own_log_file() -> Path:
-    folder = config.data_folder() / "logs"
-    try:
-        old = sorted(folder.glob("tabby-lsp.*.log*"), key=lambda file: file.stat().st_mtime)
-        for file in old[: -LOG_FILES_KEPT + 1]:
-            file.unlink(missing_ok=True)
-    except OSError:  # another server clears up at the same time, or the folder may not be changed
-        pass
-    return folder / f"tabby-lsp.{os.getpid()}.log"
-
-
-# --- commands
-
-
-def _serve(options: argparse.Namespace) -> int:
-    if sys.stdin.isatty():
-        print(
-            "tabby-lsp speaks the Language Server Protocol on stdin and stdout: an editor starts it.\n"
-            "In a terminal, try `tabby-lsp demo`, `tabby-lsp doctor` or `tabby-lsp --help`.",
-            file=sys.stderr,
-        )
-    wire = machine.take_stdout()
-    layers, problems = _layers(options)
-    _start_logging(options, to_file=True)
-    from tabby_lsp.lsp.handlers import create_server, serve
-
-    return asyncio.run(serve(create_server(layers, problems), 0, wire))
-
-
-def _complete(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    from tabby_lsp.request import NoCompletion, NoPlace, complete, explanation, in_file, in_json
-
-    try:
-        if options.place:
-            place = in_file(options.place, options.folder, options.language or "", _tell)
-        else:
-            place = in_json(sys.stdin.buffer.read(), options.language or "")
-    except NoPlace as error:
-        raise UsageError(str(error)) from None
-    completion = settings.completion
-    sampling = Sampling(
-        completion.max_decoding_tokens if options.max_tokens is None else options.max_tokens,
-        completion.temperature if options.temperature is None else options.temperature,
-        completion.seed if options.seed is None else options.seed,
-    )
-    if sampling.max_tokens < 1 or sampling.temperature < 0 or sampling.seed < 0:
-        raise UsageError("--max-tokens must be at least 1, --temperature and --seed at least 0.")
-    try:
-        answer = asyncio.run(complete(settings, place, sampling, options.show_prompt, _tell))
-    except NoCompletion as error:
-        _tell(str(error))
-        return 1
-    if options.json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
-    else:
-        if options.show_prompt:
-            print("\n".join(explanation(answer)), file=sys.stderr)
-        print(answer["text"])
-    return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    _start_logging(options, to_file=False)
-    from tabby_lsp.doctor import examine
-
-    layers, problems = _layers(options)
-    return asyncio.run(examine(layers, problems, print))
-
-
-def _demo(options: argparse.Namespace) -> int:
-    _start_logging(options, to_file=False)
-    from tabby_lsp.lsp.demo import DemoError, run
-
-    arguments = ["--model", options.model] if options.model else []
-    for assignment in options.set:
-        arguments += ["--set", assignment]
-    try:
-        asyncio.run(run(options.file, options.lines, arguments, print))
-    except DemoError as error:
-        _tell(str(error))
-        return 1
-    return 0
-
-
-def _eval(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    from tabby_lsp.engine.client import EngineError
-    from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
-    from tabby_lsp.evaluation.report import as_data, figures
-    from tabby_lsp.models.registry import ModelNotFound, engine_settings
-
-    if options.holes < 4:
-        raise UsageError("--holes must be at least 4: there are four kinds of them.")
-    sampling = Sampling(settings.completion.max_decoding_tokens)
-
-    def tell(text: str) -> None:
-        print(text, end="", file=sys.stderr, flush=True)
-
-    try:
-        engine = engine_settings(settings)
-        variants = asyncio.run(evaluate(options.folders, options.holes, options.seed, engine, sampling, tell))
-    except (EngineError, EvaluationError, ModelNotFound) as error:
-        _tell(str(error))
-        return 1
-    if options.json:
-        print(json.dumps(as_data(figures(variants)), indent=2))
-    else:
-        print(report(variants, options.seed))
-    return 0
-
-
-def _models(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    return models.run(options, settings)
-
-
-def _index(options: argparse.Namespace) -> int:
-    from tabby_lsp.listing import NoIndex, show_index
-
-    settings = _settings(options)
-    try:
-        asyncio.run(show_index(options.folder, settings, options.verbose, _progress, print))
-    except NoIndex as error:
-        raise UsageError(str(error)) from None
-    return 0
-
-
-def _search(options: argparse.Namespace) -> int:
-    from tabby_lsp.listing import NoIndex, show_hits
-
-    settings = _settings(options)
-    if options.limit < 1:
-        raise UsageError("--limit must be at least 1.")
-    if not options.query.strip():
-        raise UsageError("There is nothing to search for: give a name, or words.")
-    try:
-        found = asyncio.run(show_hits(options.query, options.folder, settings, options.limit, _progress, print))
-    except NoIndex as error:
-        raise UsageError(str(error)) from None
-    if not found:
-        print("tabby-lsp: nothing like that is in the index; `tabby-lsp index` brings it up to date.", file=sys.stderr)
-    return 0 if found else 1
-
-
-def _progress(text: str) -> None:
-    """One line that is written over, where somebody looks at it."""
-    if sys.stderr.isatty():
-        print(f"\r{text:<40}\r", end="", file=sys.stderr, flush=True)
+def _module(command: str) -> Any:
+    return importlib.import_module(f"tabby_lsp.commands.{command}")

@@ -1,8 +1,10 @@
 """Where the settings come from, laid over the tree in `settings`, and the reference table of all of them.
 
 Layers are laid over each other: config.toml, the command line, the editor's initializationOptions, and what
-the editor says later (`workspace/configuration`, `didChangeConfiguration`). The last is not trusted with keys
-that name a file: a server cannot tell a user's value there from one that a cloned repository brought along.
+the editor says later (`workspace/configuration`, `didChangeConfiguration`). The last is not trusted with the model,
+what it takes of the machine, and what is read: a server cannot tell a user's value there from one that a cloned
+repository brought along. A relative path counts from the folder of its layer: that of config.toml, or where a command
+was given. What an editor says has none, since where an editor stands is anybody's folder.
 A key that is unknown or has the wrong type is reported and its default applies.
 
 Knows nothing of LSP or of models. The folder is Tabby's own ($TABBY_ROOT, else ~/.tabby); everything that this
@@ -15,14 +17,16 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from tabby_lsp import languages, machine
+from tabby_lsp import languages
 from tabby_lsp.data import AdditionalLanguage, OwnModel
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings, Switches, is_on
 
 if sys.version_info >= (3, 11):
@@ -33,11 +37,12 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings from one place. `origin` is what a message calls it."""
+    """Settings from one place. `origin` is what a message calls it; from `folder` its relative paths count."""
 
     origin: str
     values: Mapping[str, Any]
     trusted: bool = True
+    folder: Path | None = None
 
 
 # Keys of Tabby's config.toml that mean nothing to a server without HTTP, accounts and embeddings (Tabby
@@ -56,7 +61,8 @@ TABBY_ONLY = (
 
 
 def tabby_root() -> Path:
-    return Path(os.environ.get("TABBY_ROOT") or Path.home() / ".tabby").expanduser()
+    said = os.environ.get("TABBY_ROOT")
+    return Path(os.path.expanduser(said)) if said else machine.home() / ".tabby"
 
 
 def data_folder() -> Path:
@@ -69,8 +75,8 @@ def read_config_file(path: Path) -> tuple[Layer, list[str]]:
     empty = Layer(str(path), {})
     try:
         text = path.read_bytes().decode("utf-8")
-        return Layer(str(path), tomllib.loads(text)), []
-    except FileNotFoundError:
+        return Layer(str(path), tomllib.loads(text), folder=Path(os.path.abspath(path.parent))), []
+    except (FileNotFoundError, NotADirectoryError):
         return empty, []
     except OSError as error:
         return empty, [f"{path} cannot be read ({error.strerror}): the defaults apply."]
@@ -171,6 +177,8 @@ def _overlay(
             changes[key] = tuple(_own_models(layer, name, value, problems))
         else:
             fault, checked = _check(hints[key], rules[key], value)
+            if rules[key].get("model") and not fault:
+                fault, checked = _model(value, layer)
             if fault:
                 problems.append(f"{layer.origin}: `{name}` must be {fault}, not {value!r}.")
             else:
@@ -236,6 +244,27 @@ def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:
         return ("" if isinstance(value, str) else "a string", value)
     right = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     return ("" if right else "a list of strings", tuple(value) if right else value)
+
+
+# Of a model that Tabby has downloaded: with the organisation that it is from, or without.
+_MODEL_NAME = re.compile(r"(?![.~])[^/\\]+(/(?!\.)[^/\\]+)?(?<!\.gguf)")
+
+
+def _model(value: str, layer: Layer) -> tuple[str, str]:
+    """What should stand for a model in the place of a value that can be none, and the value as a name or absolute path.
+
+    A name is none of a folder, wherever that stands: `./name` is.
+    """
+    path = Path(os.path.expanduser(value))
+    if path.is_absolute():
+        return "", str(path)
+    if not value or _MODEL_NAME.fullmatch(value):
+        return "", value
+    if value.startswith("~"):
+        return "the path of somebody who is known here", value
+    if layer.folder is None:
+        return "an absolute path, one that begins with ~, or the name of a model", value
+    return "", os.path.abspath(layer.folder / path)
 
 
 def _nearest(name: str) -> str:

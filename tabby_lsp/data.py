@@ -7,8 +7,9 @@ Frozen, made of strings and numbers only: a value that was handed on cannot chan
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -138,8 +139,8 @@ class OwnModel:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What an engine process is started with."""
+class ModelSettings:
+    """What a model is loaded with: an engine process has one model, for whatever jobs it is asked."""
 
     path: str
     device: str = "auto"  # auto, cpu, gpu
@@ -147,14 +148,40 @@ class EngineSettings:
     context_size: int = 4096  # tokens of one prompt and its answer
     parallelism: int = 2  # documents whose prompts are kept in the KV cache
     threads: int = 0  # 0: chosen from the machine
+    repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionSettings:
+    """How a model is asked for completions. Travels with each request: another one needs no other process."""
+
     layout: str = "auto"  # auto, prefix-first, suffix-first
     prompt_template: str = ""
     stop_words: tuple[str, ...] = ()
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
-    repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
     confidence: float = -1.0  # that the model must have in what is shown, 0 to 1; -1: a cautious one
     languages: tuple[AdditionalLanguage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One completion, of so many candidates.
+
+    `document` tells the prompts of one text from those of another. What is made `ahead` of a request is dropped at the
+    next one. Who is `unhurried` has the full prompt read and the suggestion written to its end, however long that
+    takes. `reads_ahead`: after a quick prompt larger ones are read for the next request.
+    """
+
+    document: str
+    context: CompletionContext
+    sampling: Sampling
+    settings: CompletionSettings = CompletionSettings()
+    candidates: int = 1
+    ahead: bool = False
+    unhurried: bool = False
+    reads_ahead: bool = False
+    show_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +191,23 @@ class ModelInfo:
     name: str
     path: str
     description: str  # llama.cpp's: architecture, size class, quantisation
-    family: str
-    layout: str
     device: str
     gpu_layers: int
     threads: int
     context_size: int
     parallelism: int
-    max_prompt_tokens: int
     memory_needed: int  # bytes: weights, KV cache and compute buffers, estimated before loading
     prefill_rate: float  # tokens per second, measured at loading
+    notes: tuple[str, ...] = ()  # what the user should know once
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionInfo:
+    """How a loaded model completes under its `CompletionSettings`."""
+
+    family: str
+    layout: str
+    max_prompt_tokens: int
     confidence: float  # that it must have in what is shown, 0 to 1
     uses_context: bool  # whether it gains by pieces of other files
     context_room: int  # characters of them for which its full prompt has room
@@ -187,19 +221,26 @@ def to_json(value: Any) -> dict[str, Any]:
 
 def from_json(kind: type[T], value: Mapping[str, Any]) -> T:
     """The inverse of `to_json`. Raises TypeError on a missing or unknown field."""
-    hints = get_type_hints(kind)
-    return kind(**{name: _restore(hints[name], field) for name, field in value.items() if _known(hints, name)})
+    fields = _fields(kind)  # type: ignore[arg-type]  # a type is hashable
+    if unknown := value.keys() - fields.keys():
+        raise TypeError(f"no field {min(unknown)!r}")
+    return kind(**{name: restore(value[name]) if (restore := fields[name]) else value[name] for name in value})
 
 
-def _known(hints: Mapping[str, Any], name: str) -> bool:
-    if name not in hints:
-        raise TypeError(f"no field {name!r}")
-    return True
+@functools.cache
+def _fields(kind: type[Any]) -> dict[str, Callable[[Any], Any] | None]:
+    """How each field of a type is restored. Worked out once: the type hints of an answer take a millisecond."""
+    return {name: _restoring(hint) for name, hint in get_type_hints(kind).items()}
 
 
-def _restore(hint: Any, value: Any) -> Any:
-    if get_origin(hint) is tuple and not isinstance(hint, types.UnionType):
-        return tuple(_restore(get_args(hint)[0], item) for item in value)
-    if dataclasses.is_dataclass(hint):
-        return from_json(hint, value)  # type: ignore[arg-type]
-    return value
+def _restoring(hint: Any) -> Callable[[Any], Any] | None:
+    """What makes a field's value out of JSON's, or None where they are the same."""
+    if isinstance(hint, types.UnionType):  # a type or None
+        whole = _restoring(get_args(hint)[0])
+        return whole and (lambda value: None if value is None else whole(value))
+    if get_origin(hint) is tuple:
+        restore = _restoring(get_args(hint)[0])
+        return tuple if restore is None else lambda items: tuple(map(restore, items))
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return functools.partial(from_json, hint)
+    return None

@@ -16,7 +16,7 @@ OTHERS = "*"  # the name for all that have no switch of their own
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
     """A field with its help text. Rules: `choices`, `minimum`, `maximum`, `restricted` (trusted layers only),
-    `switches` (a table of them; other layers may only switch off)."""
+    `switches` (a table of them; other layers may only switch off), `model` (a path or the name of one)."""
     return field(default=default, metadata={"help": help, **rules})
 
 
@@ -26,27 +26,49 @@ def is_on(switches: Switches, name: str) -> bool:
     return by_name.get(name, by_name.get(OTHERS, True))
 
 
+# Beyond what any model or machine has: a number with which a mistake would be taken for a wish.
+MOST_TOKENS, MOST_LAYERS, MOST_THREADS = 1 << 20, 9999, 512
+
+
 @dataclass(frozen=True, slots=True)
 class LocalModel:
+    """All of it is restricted: the model reads what is open, and what it takes of the machine is the user's."""
+
     model_id: str = _setting(
         "",
-        "A GGUF file, a folder that holds one, or a model's name as `tabby-lsp models` and Tabby write it. "
-        "Empty: the bundled starter model.",
+        "A GGUF file, a folder that holds one (`./name` for one beside `config.toml`), or a model's name as `tabby-lsp "
+        "models` and Tabby write it. Empty: the bundled starter model.",
         restricted=True,
+        model=True,
     )
     device: str = _setting(
-        "auto", "Where the model runs. `gpu` needs a llama.cpp built for it.", choices=("auto", "cpu", "gpu")
+        "auto",
+        "Where the model runs. `gpu` needs a llama.cpp built for it.",
+        choices=("auto", "cpu", "gpu"),
+        restricted=True,
     )
-    num_gpu_layers: int = _setting(9999, "Layers that are put on the GPU.", minimum=0)
-    context_size: int = _setting(4096, "Tokens of a prompt and its answer together.", minimum=128)
-    parallelism: int = _setting(2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16)
+    num_gpu_layers: int = _setting(
+        MOST_LAYERS, "Layers that are put on the GPU.", minimum=0, maximum=MOST_LAYERS, restricted=True
+    )
+    context_size: int = _setting(
+        4096, "Tokens of a prompt and its answer together.", minimum=128, maximum=MOST_TOKENS, restricted=True
+    )
+    parallelism: int = _setting(
+        2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16, restricted=True
+    )
     threads: int = _setting(
-        0, "CPU threads. 0: up to one for each core, as many as go well at the time.", minimum=0, maximum=512
+        0,
+        "CPU threads. 0: up to one for each core, as many as go well at the time.",
+        minimum=0,
+        maximum=MOST_THREADS,
+        restricted=True,
     )
     prompt_template: str = _setting(
-        "", "Takes the place of the model's own FIM prompt; must hold `{prefix}`, may hold `{suffix}`."
+        "",
+        "Takes the place of the model's own FIM prompt; must hold `{prefix}`, may hold `{suffix}`.",
+        restricted=True,
     )
-    additional_stop_words: tuple[str, ...] = _setting((), "Texts at which a suggestion ends.")
+    additional_stop_words: tuple[str, ...] = _setting((), "Texts at which a suggestion ends.", restricted=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +89,12 @@ class CompletionSettings:
         "Tokens of a prompt. 0: as many as the model reads in twelve seconds, which happens ahead of time; after a "
         "jump a smaller one serves first.",
         minimum=0,
+        maximum=MOST_TOKENS,
     )
     temperature: float = _setting(
         0.0, "0 takes the likeliest token every time; more is more varied.", minimum=0.0, maximum=2.0
     )
-    seed: int = _setting(0, "Seed for temperatures above 0.", minimum=0)
+    seed: int = _setting(0, "Seed for temperatures above 0.", minimum=0, maximum=2**31 - 1)
     layout: str = _setting(
         "auto",
         "Order of the prompt. `auto` is what suits the model; another order only where it was trained on it.",
@@ -113,7 +136,9 @@ class CompletionSettings:
         maximum=10_000,
     )
     trigger: str = _setting(
-        "auto", "`manual`: suggestions only when the editor asks on a key.", choices=("auto", "manual")
+        "auto",
+        "`manual`: suggestions only when the editor asks on a key. The completion menu of an editor cannot tell.",
+        choices=("auto", "manual"),
     )
     comments: bool = _setting(True, "Whether something is suggested in comments unasked.")
     strings: bool = _setting(True, "Whether something is suggested in strings unasked; docstrings are strings.")

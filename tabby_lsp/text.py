@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+Point = tuple[int, int]  # line, character of the line: both from 0, in code points
 
 _AFTER_LINE_END = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")
 
@@ -24,3 +27,18 @@ def content_length(line: str) -> int:
     if line.endswith("\r\n"):
         return len(line) - 2
     return len(line) - line.endswith(("\n", "\r"))
+
+
+def begin_alike(one: str, other: str) -> int:
+    """How many characters two texts begin with that are the same."""
+    pairs = zip(one, other, strict=False)
+    return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a document as it was applied: `text` took the place of what stood between two points."""
+
+    start: Point
+    end: Point
+    text: str

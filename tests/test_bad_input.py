@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import time
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from editor import INVOKED, URI, Editor, Json, Refused, position
 from test_server import end_of, something
 
-from tabby_lsp import machine
+from tabby_lsp.processes import machine
 
 
 def works(editor: Editor) -> None:
@@ -31,6 +32,8 @@ BROKEN_FRAMES = {
     "a length beyond reason": b"Content-Length: 999999999999\r\n\r\n{}",
     "bytes": bytes(range(256)) * 20,
     "very deep": b"Content-Length: 200000\r\n\r\n" + b"[" * 200_000,
+    "a method that is none": b'Content-Length: 40\r\n\r\n{"jsonrpc": "2.0", "id": 7, "method": []}',
+    "another": b'Content-Length: 40\r\n\r\n{"jsonrpc": "2.0", "id": 7, "method": {}}',
     "an array": b"Content-Length: 2\r\n\r\n[]",
     "a number": b"Content-Length: 2\r\n\r\n42",
     "another protocol": b'Content-Length: 17\r\n\r\n{"jsonrpc":"1.0"}',
@@ -143,31 +146,70 @@ AWKWARD_TEXTS = {
 }
 
 
+def editors_lines(text: str) -> list[str]:
+    """The lines of a text as LSP has them, without their ends."""
+    return re.split("\r\n|\r|\n", text)
+
+
+def utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def assert_it_can_be_applied(item: Json, lines: list[str], line: int, character: int) -> None:
+    """A suggestion's range lies on the cursor's line, around the cursor, and in the text."""
+    start, end = item["range"]["start"], item["range"]["end"]
+    if line >= len(lines):  # the end of the text
+        line, character = len(lines) - 1, 9999
+    column = min(character, utf16_units(lines[line]))
+    assert start["line"] == end["line"] == line
+    # A position within a pair of surrogates is before it.
+    assert column - 1 <= start["character"] <= column <= end["character"] + 1 <= utf16_units(lines[line]) + 1
+    assert item["insertText"].strip() and "\r" not in item["insertText"]
+
+
 @pytest.mark.parametrize("what", AWKWARD_TEXTS)
 def test_awkward_documents(what: str) -> None:
+    """What is suggested at any place can be applied there, and what is typed next is where the editor has it."""
     text = AWKWARD_TEXTS[what]
+    lines = editors_lines(text)
     with Editor() as editor:
         editor.start()
         editor.open(text)
-        for line in range(4):
-            for character in (0, 1, 3, 9999):
-                item = editor.inline((line, character))
+        for line in (0, 1, 3):
+            for character in (0, 5, 9999):
+                item = editor.inline((line, character), kind=INVOKED)
                 if item:
-                    assert item["range"]["start"]["line"] == item["range"]["end"]["line"]
-        editor.change(2, (0, 0), "x😀\r\n\ud83d")
-        editor.inline((1, 1))
+                    assert_it_can_be_applied(item, lines, line, character)
+        # At the end of whatever stands there a line is begun that has a suggestion.
+        last = len(lines) - 1
+        editor.change(2, (last, utf16_units(lines[last])), "\r\n\r\nimport os\rimport ")
+        alone = editor.inline((last + 3, 7), kind=INVOKED)
+        assert alone is not None and alone["range"]["start"] == position((last + 3, 7))
+        # Half a character, and its other half: the line is as long as the editor's.
+        editor.change(3, (last + 3, 7), "\ud83d")
+        editor.change(4, (last + 3, 8), "\ude00")
+        editor.change(5, (last + 3, 7), "", end=(last + 3, 9))
+        assert editor.inline((last + 3, 7), kind=INVOKED) == alone
         works(editor)
 
 
 def test_positions_beyond_the_end() -> None:
+    """They mean the end of the line, or of the text: what is suggested there is."""
     with Editor() as editor:
         editor.start()
         editor.open("import os\nimport ")
-        for place in ((0, 10_000), (1, 2**31 - 1), (10_000, 0), (2**31 - 1, 2**31 - 1)):
-            item = editor.inline(place)
-            if item:
-                start = item["range"]["start"]
-                assert (start["line"], start["character"]) in ((0, 9), (1, 7))
+        for end, places in {
+            (0, 9): ((0, 9), (0, 10_000), (0, 2**31 - 1), (0, 2**31), (0, 2**53)),
+            (1, 7): ((1, 7), (1, 2**31 - 1), (10_000, 0), (2**31 - 1, 2**31 - 1), (2**31, 0), (2**53, 2**53)),
+        }.items():
+            items = [editor.inline(place, kind=INVOKED) for place in places]
+            assert all(each == items[0] for each in items[1:])
+            assert items[0] is None or items[0]["range"]["start"] == position(end)
+        assert items[0] is not None, "the model has something to say there"
+        editor.change(2, (2**31, 0), "sys", end=(2**40, 2**40))
+        editor.change(3, (1, 2**33), "\nimport ")
+        item = editor.inline((2, 7), kind=INVOKED)
+        assert item is not None and item["range"]["start"] == position((2, 7)), "both changes are there"
         works(editor)
 
 
@@ -184,21 +226,43 @@ def test_changes_of_what_was_never_opened_and_versions_that_go_back() -> None:
         works(editor)
 
 
+URIS = (
+    "untitled:Untitled-1",
+    "file:///a%20b/c%C3%A9.py",
+    "",
+    "no uri",
+    "git:/x?{}",
+    "file://host/share/a.py",
+    "file://[::1",
+    "file:///a%00b.py",
+    "file:///%ff%fe.py",
+    "\ud83d",
+)
+
+
 def test_uris_of_all_kinds() -> None:
+    """Each is the name of a document of its own: what is suggested in one is not of another."""
     with Editor() as editor:
         editor.start()
-        for uri in (
-            "untitled:Untitled-1",
-            "file:///a%20b/c%C3%A9.py",
-            "",
-            "no uri",
-            "git:/x?{}",
-            "file://host/share/a.py",
-        ):
-            editor.open("import os\nimport ", uri=uri)
-            editor.inline((1, 7), uri=uri)
+        for number, uri in enumerate(URIS):
+            editor.open("# \n" * number + "import os\nimport ", uri=uri)
+        for number, uri in enumerate(URIS):
+            item = editor.inline((number + 1, 7), uri=uri, kind=INVOKED)
+            assert item is not None and item["range"]["start"] == position((number + 1, 7)), uri
+        for uri in URIS:
             editor.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+            assert editor.inline((1, 7), uri=uri) is None
         works(editor)
+    assert not [each for each in editor.log if "Traceback" in each or "ERROR" in each], editor.log
+
+
+@pytest.mark.parametrize("root_uri", ["file://[::1", "no uri", "", "file:///a%00b"])
+def test_a_root_that_makes_no_sense_is_none(root_uri: str) -> None:
+    with Editor() as editor:
+        folders = [{"uri": root_uri, "name": "odd"}]
+        editor.start(rootUri=root_uri, workspaceFolders=folders)
+        works(editor)
+    assert not [each for each in editor.log if "Traceback" in each or "ERROR" in each], editor.log
 
 
 def test_a_million_lines() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tabby_lsp import config
+from tabby_lsp import cli, config
+from tabby_lsp.commands import options
 from tabby_lsp.config import Layer
 from tabby_lsp.settings import IndexSettings, Settings, is_on
 
+HERE = Path(os.path.abspath("/home/me"))  # where the command line of these tests is given
+
 
 def merged(*values: dict[str, Any], trusted: bool = True) -> tuple[Settings, list[str]]:
-    return config.merge([Layer(f"layer {i}", each, trusted) for i, each in enumerate(values)])
+    return config.merge([Layer(f"layer {i}", each, trusted, HERE) for i, each in enumerate(values)])
 
 
 def local(**keys: Any) -> dict[str, Any]:
@@ -27,7 +31,7 @@ def test_no_layers_are_the_defaults() -> None:
 def test_the_last_layer_wins_key_by_key() -> None:
     settings, problems = merged(local(model_id="a.gguf", threads=3), local(model_id="b.gguf"))
     assert problems == []
-    assert settings.model.completion.local.model_id == "b.gguf"
+    assert settings.model.completion.local.model_id == str(HERE / "b.gguf")
     assert settings.model.completion.local.threads == 3
 
 
@@ -129,22 +133,101 @@ def test_tabbys_repositories_on_this_machine_are_folders_to_search(tmp_path: Pat
     assert len(problems) == 1 and "refused" in problems[0]
 
 
-def test_a_layer_that_a_repository_could_have_written_cannot_name_files() -> None:
-    settings, problems = merged(local(model_id="/etc/passwd", threads=2), trusted=False)
-    assert settings.model.completion.local.model_id == ""
-    assert settings.model.completion.local.threads == 2
+@pytest.mark.parametrize(
+    "value, path",
+    [
+        ("models/qwen/a.gguf", "models/qwen/a.gguf"),
+        ("a.gguf", "a.gguf"),
+        ("./StarCoder-1B", "StarCoder-1B"),
+        ("../StarCoder-1B/", "../StarCoder-1B"),
+        (".hidden", ".hidden"),
+        ("a/b/c", "a/b/c"),
+        ("a/../../b/c.gguf", "a/../../b/c.gguf"),
+    ],
+)
+def test_a_relative_path_of_a_model_counts_from_its_layers_folder(tmp_path: Path, value: str, path: str) -> None:
+    for folder in (tmp_path / "tabby", tmp_path / "elsewhere"):
+        settings, problems = config.merge([Layer("a layer", local(model_id=value), folder=folder)])
+        assert problems == []
+        assert settings.model.completion.local.model_id == os.path.abspath(folder / path)
+    settings, problems = config.merge([Layer("initializationOptions", local(model_id=value))])
+    assert settings == Settings()
+    assert len(problems) == 1 and "an absolute path, one that begins with ~, or the name of a model" in problems[0]
+
+
+@pytest.mark.parametrize("name", ["StarCoder-1B", "TabbyML/StarCoder-1B", "Qwen2.5-Coder-0.5B", ""])
+def test_the_name_of_a_model_is_no_path_wherever_it_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    for folder in (tmp_path, None):
+        settings, problems = config.merge([Layer("a layer", local(model_id=name), folder=folder)])
+        assert (settings.model.completion.local.model_id, problems) == (name, [])
+
+
+def test_an_absolute_path_of_a_model_is_one_in_every_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path))
+    for value in (str(tmp_path / "models" / "a"), "~/models/a"):
+        settings, problems = config.merge([Layer("initializationOptions", local(model_id=value))])
+        assert (settings.model.completion.local.model_id, problems) == (str(tmp_path / "models" / "a"), [])
+    settings, problems = config.merge([Layer("a layer", local(model_id="~nosuchuser/a.gguf"), folder=tmp_path)])
+    assert settings == Settings()
+    assert len(problems) == 1 and "somebody who is known here" in problems[0]
+
+
+def test_config_toml_and_the_command_line_have_a_folder(root: Path, tmp_path: Path) -> None:
+    path = root / "config.toml"
+    path.write_text('[model.completion.local]\nmodel_id = "my/models/a.gguf"\n', encoding="utf-8")
+    layers, problems = options.layers_of(cli.parser([]).parse_args([]), tmp_path)
+    assert problems == ()
+    assert config.merge(layers)[0].model.completion.local.model_id == str(root / "my/models/a.gguf")
+    for arguments in (["--model", "b.gguf"], ["--set", "model.completion.local.model_id=b.gguf"]):
+        layers, _ = options.layers_of(cli.parser(arguments).parse_args(arguments), tmp_path)
+        assert config.merge(layers)[0].model.completion.local.model_id == str(tmp_path / "b.gguf")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model_id": "/etc/passwd"},
+        {"device": "gpu"},
+        {"num_gpu_layers": 12},
+        {"context_size": 1 << 20},
+        {"parallelism": 16},
+        {"threads": 512},
+        {"prompt_template": "{prefix} and a secret"},
+        {"additional_stop_words": ["e"]},
+    ],
+)
+def test_a_layer_that_a_repository_could_have_written_has_no_say_in_the_model(values: dict[str, Any]) -> None:
+    settings, problems = merged(local(**values), trusted=False)
+    assert settings == Settings()
     assert len(problems) == 1
     assert "refused" in problems[0] and "config.toml" in problems[0]
+    assert merged(local(**values)) != (Settings(), []), "it is the user's"
 
 
-def test_every_key_that_names_a_file_is_restricted() -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        local(num_gpu_layers=10**12),
+        local(context_size=10**12),
+        local(threads=10**12),
+        {"completion": {"max_prompt_tokens": 10**12}},
+        {"completion": {"seed": 10**12}},
+    ],
+)
+def test_no_number_is_without_a_bound(values: dict[str, Any]) -> None:
+    settings, problems = merged(values)
+    assert settings == Settings()
+    assert len(problems) == 1 and "at most" in problems[0]
+
+
+def test_every_key_that_names_a_file_or_a_model_is_restricted() -> None:
     restricted = {key for key, _, rules in config.reference() if rules.get("restricted")}
     assert restricted == {
-        "model.completion.local.model_id",
+        *(key for key, _, _ in config.reference() if key.startswith(("model.", "index."))),
         "completion.disable",
         "additional_languages",
         "models",
-        *(f"index.{key}" for key in ("enabled", "ignore", "max_file_kilobytes", "folders")),
     }
 
 

@@ -8,7 +8,7 @@ from lsprotocol import types as lsp
 from tabby_lsp.data import Candidate, Completion, Timing
 from tabby_lsp.lsp import convert
 from tabby_lsp.lsp.documents import Document
-from tabby_lsp.lsp.suggestions import Suggestion
+from tabby_lsp.suggest.suggestions import Suggestion
 from tabby_lsp.text import split_lines
 
 FOLDERS = ["file:///home/me/shop", "file:///home/me/shop/vendor/cart", "file:///home/me/other%20one"]

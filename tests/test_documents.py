@@ -8,8 +8,8 @@ import random
 import pytest
 
 from tabby_lsp.completion.context import PREFIX_CHARACTERS, SUFFIX_CHARACTERS, surround
-from tabby_lsp.lsp.documents import Change, Document, Documents, column_of_units, units_of_column
-from tabby_lsp.text import content_length, split_lines
+from tabby_lsp.lsp.documents import Document, Documents, column_of_units, units_of_column
+from tabby_lsp.text import Change, content_length, split_lines
 
 AWKWARD = ["\n", "\r\n", "\r", "\f", "\v", "\x00", "\u2028", "\x85", "a", "é", "漢", "😀", "\ud83d", "\t", " ", "xyz"]
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tabby_lsp.data import EngineSettings, Sampling
+from tabby_lsp.data import CompletionSettings, ModelSettings, Sampling
+from tabby_lsp.engine.client import Engine
 from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
 from tabby_lsp.evaluation.holes import KINDS, File, Hole, choose, read_files
 from tabby_lsp.evaluation.measures import Filled, difference, mean
@@ -186,6 +187,10 @@ def test_the_interval_of_a_mean() -> None:
 # --- the whole
 
 
+def engine() -> Engine:
+    return Engine(ModelSettings(str(starter.MODEL), threads=1, context_size=1024), CompletionSettings())
+
+
 def test_a_folder_is_evaluated(tmp_path: Path, files: list[File]) -> None:
     for file in files:
         path = tmp_path / file.path
@@ -195,8 +200,7 @@ def test_a_folder_is_evaluated(tmp_path: Path, files: list[File]) -> None:
     assert sorted(each.path for each in files_in(tmp_path)) == ["shop/cart.py", "shop/price.py"]
     told: list[str] = []
     holes = choose(files_in(tmp_path), 8, seed=1)
-    settings = EngineSettings(str(starter.MODEL), threads=1, context_size=1024)
-    variants = asyncio.run(evaluate([tmp_path], 8, 1, settings, Sampling(16), told.append))
+    variants = asyncio.run(evaluate([tmp_path], 8, 1, engine, Sampling(16), told.append))
     assert told[-1] == f"\r{2 * len(holes)} of {2 * len(holes)}\n", "with and without other files"
     assert all([each.hole for each in filled] == holes for filled in variants.values())
     assert any(each.shown for each in variants[PLAIN])
@@ -212,7 +216,6 @@ def test_a_folder_is_evaluated(tmp_path: Path, files: list[File]) -> None:
 
 
 def test_a_folder_that_is_none_or_has_no_code_is_said(tmp_path: Path) -> None:
-    settings = EngineSettings(str(starter.MODEL))
     for folder, words in ((tmp_path / "none", "is no folder"), (tmp_path, "has no code")):
         with pytest.raises(EvaluationError, match=words):
-            asyncio.run(evaluate([folder], 8, 1, settings, Sampling(16), lambda text: None))
+            asyncio.run(evaluate([folder], 8, 1, engine, Sampling(16), lambda text: None))

@@ -170,6 +170,13 @@ def test_a_string_that_is_begun_is_ended(drawing: str, ended: str) -> None:
     assert end_string(ended, context) == ended
 
 
+@pytest.mark.parametrize("language", ["markdown", "plaintext", "html", "clojure"])
+def test_an_apostrophe_begins_no_string(language: str) -> None:
+    assert (
+        end_string("what I don't know", CompletionContext("Say ", "", "\n", language=language)) == "what I don't know"
+    )
+
+
 def test_a_method_far_below_its_class_is_parsed_by_itself() -> None:
     """What is parsed must not begin within a string, nor in the middle of a method."""
     above = 'SCRIPT = """\nif test (\n"""\n\n\nclass A:\n' + "".join(

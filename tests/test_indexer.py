@@ -18,7 +18,6 @@ from queue import SimpleQueue
 import pytest
 from editor import INLINE, Editor, Json, gone
 
-from tabby_lsp import machine
 from tabby_lsp.index import process
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.contents import HEAD_BYTES
@@ -26,8 +25,9 @@ from tabby_lsp.index.plan import Plan, others_inside, place_of, plan
 from tabby_lsp.index.process import Messages
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.upkeep import CRASHED, Upkeep
+from tabby_lsp.processes import machine
+from tabby_lsp.processes.wire import Pipe
 from tabby_lsp.settings import IndexSettings
-from tabby_lsp.wire import Pipe
 
 PATIENCE = 60.0  # seconds until a test gives up, far beyond what anything takes
 WATCHING: Json = {**INLINE, "workspace": {"didChangeWatchedFiles": {"dynamicRegistration": True}}}
@@ -630,7 +630,7 @@ async def test_the_process_is_less_urgent_and_has_a_limit_of_memory(wanted: Plan
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 def test_what_goes_beyond_the_limit_of_memory_fails() -> None:
-    script = "from tabby_lsp import machine; machine.limit_memory(10**9); bytearray(2 * 10**9)"
+    script = "from tabby_lsp.processes import machine; machine.limit_memory(10**9); bytearray(2 * 10**9)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "MemoryError" in result.stderr
 

@@ -6,22 +6,24 @@ depend on what was read before.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
+from alone import Alone, Stopped
 from conftest import MODEL
-from test_engine import TEXT, Eager, clear, logits
+from test_engine import TEXT, Eager, Office, context_in, logits
 
 from tabby_lsp.completion.layout import choose_layout
-from tabby_lsp.completion.pipeline import Budget, complete
-from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampling
+from tabby_lsp.completion.pipeline import Budget
+from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, ModelSettings, Sampling
 from tabby_lsp.engine import decode
-from tabby_lsp.engine.decode import ModelWriter
 from tabby_lsp.engine.draft import Draft
-from tabby_lsp.engine.model import Cancelled, Model
+from tabby_lsp.engine.messages import Piece, Refused, Written
+from tabby_lsp.engine.model import Model
 
 WIDTH, LAYERS, VOCABULARY = 32, 2, 8192
 Array = npt.NDArray[np.float32]
@@ -106,48 +108,45 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return Model(EngineSettings(str(path), threads=1, context_size=1024))
+    return Model(ModelSettings(str(path), threads=1, context_size=1024))
 
 
 @pytest.fixture
-def writer(model: Model) -> ModelWriter:
-    model.flag.clear()
-    for sequence in range(model.sequences):
-        model.truncate(sequence, 0)
-    return ModelWriter(model)
+def writer(model: Model) -> Alone:
+    return Alone(model)
 
 
-def test_what_follows_a_prompt_does_not_depend_on_what_was_read_before(writer: ModelWriter) -> None:
+def test_what_follows_a_prompt_does_not_depend_on_what_was_read_before(writer: Alone) -> None:
     tokens = writer.vocabulary.tokenize(TEXT)[:160]
     expected = {}
     for end in (60, 100, 101, 160):
-        clear(writer)
+        writer.clear()
         expected[end] = logits(writer, tokens[:end])
     for end in (160, 100, 101, 60, 160, 101):  # back and forth, farther than a window
         assert np.abs(logits(writer, tokens[:end]) - expected[end]).max() < 0.05
         list(writer.decode(Sampling(5)))
     writer.prefill(tokens[:100])
     writer.model.flag.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Stopped):
         list(writer.decode(Sampling(5)))
     writer.model.flag.clear()
     assert np.abs(logits(writer, tokens[:101]) - expected[101]).max() < 0.05
 
 
-def test_drafts_change_nothing(writer: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drafts_change_nothing(writer: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even those that never come true: where they cannot be dropped again there are none."""
     prompt = writer.vocabulary.tokenize(TEXT)[:60]
     writer.speculates = False
     writer.prefill(prompt)
     plain = [token.id for token in writer.decode(Sampling(20))]
-    clear(writer)
+    writer.clear()
     monkeypatch.setattr(decode, "look_up", lambda *_: Draft((5, 6, 7), 3))
-    writer.speculates, writer._speculation = True, Eager()
+    writer.speculates, writer.speculation = True, Eager()
     writer.prefill(prompt)
     assert [token.id for token in writer.decode(Sampling(20))] == plain
 
 
-def test_several_texts_begin_with_the_one_alone(writer: ModelWriter) -> None:
+def test_several_texts_begin_with_the_one_alone(writer: Alone) -> None:
     prompt = writer.vocabulary.tokenize(TEXT)[:90]
     writer.prefill(prompt)
     alone = [token.id for token in writer.decode(Sampling(8))]
@@ -158,16 +157,44 @@ def test_several_texts_begin_with_the_one_alone(writer: ModelWriter) -> None:
     assert texts[0] == alone and len({tuple(each) for each in texts.values()}) == 3
 
 
-def test_typing_gives_what_a_fresh_start_gives(writer: ModelWriter) -> None:
+def test_typing_gives_what_a_fresh_start_gives(writer: Alone) -> None:
     layout = choose_layout(writer.vocabulary)
     lines = TEXT.split("\n")
 
     def ask(end: int) -> Completion:
         line = lines[60]
         context = CompletionContext("\n".join(lines[:60]) + "\n" + line[:end], line[end:], "\n".join(lines[61:90]))
-        return complete(writer, layout, "a", context, Sampling(8), (), Budget((400,)), lambda text: None)
+        return writer.complete(layout, CompletionRequest("a", context, Sampling(8)), Budget((400,)))
 
     typed = [ask(end).candidates[0].text for end in range(8)]
     for end, text in enumerate(typed):
-        clear(writer)
+        writer.clear()
         assert ask(end).candidates[0].text == text
+
+
+def test_two_long_answers_and_completions_between_them(model: Model) -> None:
+    """A memory that cannot be cut holds nothing any more after an abort: the answers go on all the same."""
+    alone = {}
+    texts = {1: (TEXT[:300], 60, 1.0, 1), 2: (TEXT[900:1300], 60, 1.0, 2)}
+    with contextlib.closing(Office(model)) as office:
+        for id, text in texts.items():
+            office.write(id, *text)
+            alone[id] = office.until(id, Written).text
+        for id, text in texts.items():
+            office.write(10 + id, *text)
+        written, asked = {}, 100
+        while len(written) < 2:
+            message, id = office.said.get(timeout=60)
+            if isinstance(message, Piece) and asked < 112:
+                asked += 1
+                office.complete(asked, context_in(TEXT, 300 * (asked - 100)))
+            elif isinstance(message, Written):
+                written[id - 10] = message.text
+            else:
+                assert not isinstance(message, Refused), message
+        assert asked == 112 and written == alone
+        for _ in range(3):  # cancelled while the prompt is read
+            office.write(50, TEXT[:2500], 100)
+            office.scheduler.cancel(50)
+        office.complete(60, context_in(TEXT, 700))
+        assert office.completion(60).generated > 0

@@ -17,9 +17,10 @@ import ggufs
 import pytest
 from hub import REPOSITORY, Hub, running
 
-from tabby_lsp import cli, machine
-from tabby_lsp.commands import terminal
+from tabby_lsp import cli
+from tabby_lsp.commands import options, terminal
 from tabby_lsp.models import cache, catalogue, finder, gguf, overview, starter
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalModel
 
 MODEL = ggufs.model(200_000)
@@ -52,7 +53,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> object:
     def run(*arguments: str) -> Result:
-        monkeypatch.setattr(cli, "_start_logging", lambda *_, **__: None)
+        monkeypatch.setattr(options, "start_logging", lambda *_, **__: None)
         status = cli.main(["models", *arguments])
         captured = capsys.readouterr()
         return Result(status, captured.out, captured.err)
@@ -282,6 +283,6 @@ def test_control_c_keeps_what_came(hub: Hub) -> None:
 
 
 def test_help_loads_no_tables() -> None:
-    script = "import sys; from tabby_lsp import cli; cli._parser().parse_args(['models']); print(*sys.modules)"
+    script = "import sys; from tabby_lsp import cli; cli.parser(['index']).parse_args(['index']); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert {"rich", "tabby_lsp.models.catalogue", "tabby_lsp.commands.terminal"}.isdisjoint(loaded)

@@ -312,11 +312,11 @@ def test_languages_comments_and_strings_are_switched_off_for_who_has_not_asked()
 
 @pytest.mark.parametrize("capabilities", [INLINE, MENU], ids=["inline", "menu"])
 def test_a_file_that_no_model_is_to_read_is_left_alone_also_on_a_key(capabilities: Json) -> None:
-    patterns = ["--set", 'completion.disable=["/private/", "*.env", "!cart.env", "a*b*c*d*e"]']
+    patterns = ["--set", 'completion.disable=["/private/", "*.env", "!cart.env", "a[b"]']
     folder = "file:///home/me/shop"
     with Editor(*patterns, "--log-level", "debug") as editor:
         editor.start(capabilities)
-        assert len(editor.shown()) == 1 and "'a*b*c*d*e' names nothing" in editor.shown()[0]
+        assert len(editor.shown()) == 1 and "'a[b' names nothing" in editor.shown()[0]
         text = TALKATIVE[0]
         place = {"position": position(end_of(text)), "context": {"triggerKind": INVOKED}}
         method = f"textDocument/{'completion' if capabilities is MENU else 'inlineCompletion'}"
@@ -383,6 +383,17 @@ def test_status_tells_what_runs() -> None:
         assert last["evaluated"] > 0 and last["generated"] > 0
 
 
+def test_loading_is_not_told_faster_than_one_reads() -> None:
+    with Editor() as editor:
+        editor.start()
+        loading = [each for each in statuses(editor) if each["status"] == "connecting"]
+
+        assert len({each["tooltip"] for each in loading}) == len(loading), "nothing is said twice"
+        reports = [each for each in editor.messages if each.get("method") == "$/progress"]
+        percents = [each["params"]["value"].get("percentage") for each in reports[:-1]]
+        assert len(set(percents)) == len(percents)
+
+
 def test_loading_shows_progress() -> None:
     with Editor() as editor:
         editor.start()
@@ -401,7 +412,114 @@ def test_a_client_that_cannot_show_progress_is_not_asked_to() -> None:
         assert not any("rogress" in each.get("method", "") for each in editor.messages)
 
 
+def statuses(editor: Editor) -> list[Json]:
+    return [each["params"] for each in editor.messages if each.get("method") == "tabby/status/didChange"]
+
+
+def test_a_client_that_has_not_asked_is_told_no_status() -> None:
+    with Editor() as editor:
+        editor.start({**INLINE, "tabby": {}}, waits=False)
+        something(editor)
+        assert statuses(editor) == []
+        assert editor.request("tabby/status", {})["status"] == "readyForAutoTrigger"
+        editor.open("import re\nimport ", version=50)
+        editor.inline((1, 7), kind=INVOKED)
+        editor.request("tabby/status", {})
+        assert {each["status"] for each in statuses(editor)} >= {"fetching", "readyForAutoTrigger"}, "it has asked now"
+
+
+@pytest.mark.parametrize("holder", [{}, {"tabby": {}, "experimental": {"tabby": {"statusDidChangeListener": True}}}])
+def test_a_client_that_has_asked_is_told_what_is_new(holder: Json) -> None:
+    with Editor() as editor:
+        editor.start({**INLINE, **holder})
+        whole = editor.request("tabby/status", {})
+        before = len(statuses(editor))
+        text, _ = something(editor)
+        known = whole
+        for each in statuses(editor)[before:]:
+            assert each["status"] and each["tooltip"], "one line for a status bar"
+            assert known | each != known, "nothing is said twice"
+            assert not {"model", "notes", "index"} & each.keys(), "they are as they were"
+            known = known | each
+        assert known == editor.request("tabby/status", {})
+        before = len(statuses(editor))
+        editor.inline(end_of(text))
+        editor.inline(end_of(text))
+        assert all(set(each) <= {"status", "tooltip", "lastCompletion"} for each in statuses(editor)[before:])
+
+
 # --- settings
+
+
+def test_settings_that_come_late_still_come() -> None:
+    """Nobody waits for them: an editor may ask its user first."""
+    with Editor(answers=False) as editor:
+        editor.start({**INLINE, "workspace": {"configuration": True}})
+        asked = editor.wait(lambda each: each.get("method") == "workspace/configuration")
+        time.sleep(2.5)
+        something(editor)
+        editor.reply(asked, [{"completion": {"trigger": "manual"}}])
+        editor.wait_status("readyForManualTrigger")
+        assert not [each for each in editor.log if "workspace/configuration" in each]
+
+
+def test_of_two_answers_about_settings_the_newer_question_counts() -> None:
+    with Editor(answers=False) as editor:
+        editor.start({**INLINE, "workspace": {"configuration": True}})
+        asked = [editor.wait(lambda each: each.get("method") == "workspace/configuration")]
+        since = len(editor.messages)
+        editor.notify("workspace/didChangeConfiguration", {"settings": None})
+        asked.append(editor.wait(lambda each: each.get("method") == "workspace/configuration", since))
+        editor.reply(asked[1], [{"completion": {"trigger": "manual"}}])
+        editor.wait_status("readyForManualTrigger")
+        editor.reply(asked[0], [{"completion": {"trigger": "auto"}}])
+        for _ in range(10):
+            editor.request("tabby/status", {})
+        assert editor.request("tabby/status", {})["status"] == "readyForManualTrigger"
+
+
+def test_changes_of_settings_are_asked_for_where_an_editor_wants_that() -> None:
+    with Editor() as editor:
+        editor.start({**INLINE, "workspace": {"didChangeConfiguration": {"dynamicRegistration": True}}})
+        asked = editor.wait(lambda each: each.get("method") == "client/registerCapability")["params"]["registrations"]
+        method, options = "workspace/didChangeConfiguration", {"section": "tabby-lsp"}
+        assert asked == [{"id": f"tabby-lsp/{method}", "method": method, "registerOptions": options}]
+    with Editor() as editor:
+        editor.start({**INLINE, "workspace": {"didChangeConfiguration": {"dynamicRegistration": False}}})
+        assert not [each for each in editor.messages if each.get("method") == "client/registerCapability"]
+
+
+def test_what_a_menu_cannot_keep_is_said() -> None:
+    with Editor("--set", "completion.trigger=manual") as editor:
+        editor.start(MENU)
+        assert len(editor.shown()) == 1 and "`completion.trigger` is `manual`" in editor.shown()[0]
+    with Editor() as editor:
+        editor.start(MENU)
+        assert editor.shown() == []
+        manual = {"tabby-lsp": {"completion": {"trigger": "manual"}}}
+        editor.notify("workspace/didChangeConfiguration", {"settings": manual})
+        editor.notify("workspace/didChangeConfiguration", {"settings": manual})
+        editor.wait_status("readyForManualTrigger")
+        assert len(editor.shown()) == 1, "once"
+
+
+def test_a_restart_reads_the_settings_again(root: Path) -> None:
+    path = root / "config.toml"
+    path.write_text("[completion]\ntrigger = 3\n", encoding="utf-8")
+    restart = {"command": "tabby.restart", "arguments": []}
+    with Editor() as editor:
+        editor.start()
+        path.write_text('[completion]\ntrigger = "manual"\nmax_prompt_tokens = 600\n', encoding="utf-8")
+        pid = editor.engine_pid()
+        status = editor.request("workspace/executeCommand", restart)
+        assert (status["status"], status["maxPromptTokens"]) == ("readyForManualTrigger", 600)
+        assert gone(pid) and editor.engine_pid(), "one engine, not two"
+        path.write_text("[completion]\ntrigger = 3\n", encoding="utf-8")
+        status = editor.request("workspace/executeCommand", restart)
+        assert status["status"] == "readyForAutoTrigger"
+        assert len([each for each in editor.shown() if "`completion.trigger` must be" in each]) == 2, (
+            "it is wrong again"
+        )
 
 
 def test_mistakes_in_the_settings_are_shown_and_the_server_works(root: Path) -> None:
@@ -433,11 +551,10 @@ def test_settings_may_change_while_the_server_runs() -> None:
         assert editor.request("tabby/status", {})["status"] == "readyForManualTrigger"
         since = len(editor.messages)
         pid = editor.engine_pid()
-        local = {"completion": {"local": {"threads": 1, "context_size": 512}}}
-        editor.notify("workspace/didChangeConfiguration", {"settings": {"tabby-lsp": {"model": local}}})
-        status = editor.wait_status("readyForAutoTrigger", since=since)
-        assert status["contextSize"] == 512
-        assert editor.engine_pid() != pid and gone(pid)
+        changed = {"completion": {"max_prompt_tokens": 300}}
+        editor.notify("workspace/didChangeConfiguration", {"settings": {"tabby-lsp": changed}})
+        editor.wait(lambda each: each.get("params", {}).get("maxPromptTokens") == 300, since)
+        assert editor.engine_pid() == pid, "the model stays as it is"
         something(editor)
 
 
@@ -453,6 +570,9 @@ def test_a_model_that_cannot_be_used_is_said_once_and_requests_are_answered(tmp_
         assert editor.inline((0, 4)) is None
         assert editor.inline((0, 3)) is None
         assert len([each for each in editor.shown() if "does not exist" in each]) == 1
+        for column in range(4):
+            editor.inline((0, column))
+        assert len([each for each in editor.log if "no suggestion" in each]) <= 1, "once, and not at every key"
 
 
 def test_a_model_without_fim_tokens_completes_from_the_prefix_and_says_so_once(tmp_path: Path) -> None:
@@ -520,6 +640,27 @@ def test_exit_without_shutdown_is_an_error() -> None:
         editor.notify("exit", None)
         assert editor.process.wait(60) == 1
         assert gone(engine)
+
+
+@pytest.mark.parametrize("ending", ["exit", "end of input", "exit and end of input"])
+def test_an_editor_may_quit_while_shutdown_is_under_way(ending: str) -> None:
+    with Editor() as editor:
+        editor.start()
+        engine = editor.engine_pid()
+        waiting = editor.ask("workspace/executeCommand", {"command": "tabby.restart", "arguments": []})
+        id = editor.ask("shutdown", None)
+        if "exit" in ending:
+            editor.notify("exit", None)
+        if "end of input" in ending:
+            assert editor.process.stdin is not None
+            editor.process.stdin.close()
+        assert editor.process.wait(60) == 0
+        assert editor.answer(id) is None
+        with pytest.raises(Refused) as refused:
+            editor.answer(waiting)
+        assert refused.value.code == -32800
+        assert gone(engine)
+    assert not [each for each in editor.log if "Traceback" in each or "ERROR" in each], editor.log
 
 
 @pytest.mark.parametrize("busy", [False, True])

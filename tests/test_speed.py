@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tabby_lsp import cli
+from tabby_lsp.commands import options
 from tabby_lsp.engine import yardstick
 from tabby_lsp.models import catalogue, gguf, overview, speed, starter
 from tabby_lsp.models.speed import Rates
@@ -85,7 +86,7 @@ def test_the_largest_that_is_fast_enough_is_recommended(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(cli, "_start_logging", lambda *_, **__: None)
+    monkeypatch.setattr(options, "start_logging", lambda *_, **__: None)
     monkeypatch.setattr(speed, "measure", lambda: {"Q8_0": rates, "Q4_K": rates})
     monkeypatch.setattr(overview.machine, "available_memory", lambda: 12 << 30)
     monkeypatch.setenv("HOME", str(tmp_path))

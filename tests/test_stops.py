@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tabby_lsp.completion.stops import find_stop, indentation, stop_rules
+from tabby_lsp.completion.stops import Stops, indentation, stop_rules
 from tabby_lsp.data import CompletionContext
 
 
@@ -21,8 +21,9 @@ def check(
     rules = stop_rules(CompletionContext(before, line_suffix, newline + below, language=language), stop_words)
     whole = kept + more
     for size in (1, 2, 5, len(whole)):
+        stops = Stops(rules)
         for end in range(size, len(whole) + size, size):
-            stop = find_stop(whole[:end], rules)
+            stop = stops.find(whole[:end])
             if stop:
                 break
         assert stop is not None, f"never stopped, {size} characters at a time"
@@ -128,7 +129,7 @@ def test_a_block_between_brackets_that_the_editor_has_closed() -> None:
 @pytest.mark.parametrize("unit", ["= if ", "/*", "<a ", "function ", "do |", "(", " "])
 def test_no_line_stalls(language: str, unit: str) -> None:
     context = CompletionContext(unit * (24_000 // len(unit)), language=language)
-    assert find_stop("x\ny\n", stop_rules(context)) is not None
+    assert Stops(stop_rules(context)).find("x\ny\n") is not None
 
 
 def test_statements_on_an_empty_line_end_at_a_blank_one() -> None:
@@ -151,8 +152,8 @@ def test_the_line_below_the_cursor_is_not_written_again() -> None:
 @pytest.mark.parametrize("unit", ["abc", "x = x + 1, ", "0123456789" * 5])
 def test_a_loop_is_left_at_its_first_turn(unit: str) -> None:
     before, text = "y = ", unit * 8
-    rules = stop_rules(CompletionContext(before))
-    stop = next(stop for end in range(1, len(text)) if (stop := find_stop(text[:end], rules)))
+    stops = Stops(stop_rules(CompletionContext(before)))
+    stop = next(stop for end in range(1, len(text)) if (stop := stops.find(text[:end])))
     assert stop.reason == "repetition"
     assert stop.length <= 2 * len(unit)
 

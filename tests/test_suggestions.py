@@ -9,14 +9,24 @@ from typing import Any
 import pytest
 
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Snippet, Timing
-from tabby_lsp.engine.client import EngineError, Generation
-from tabby_lsp.lsp import answers, convert
-from tabby_lsp.lsp.answers import Answers
-from tabby_lsp.lsp.documents import Change, Document, Place
-from tabby_lsp.lsp.pace import Pace
-from tabby_lsp.lsp.suggestions import Suggestion, Suggestions
-from tabby_lsp.text import split_lines
+from tabby_lsp.data import (
+    Alternative,
+    Candidate,
+    Completion,
+    CompletionContext,
+    CompletionRequest,
+    Sampling,
+    Snippet,
+    Timing,
+)
+from tabby_lsp.engine.client import EngineError, Job
+from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.documents import Document
+from tabby_lsp.suggest import answers
+from tabby_lsp.suggest.answers import Answers
+from tabby_lsp.suggest.pace import Pace
+from tabby_lsp.suggest.suggestions import Suggestion, Suggestions
+from tabby_lsp.text import Change, Point, split_lines
 
 URI, OTHER = "file:///a.py", "file:///b.py"
 
@@ -30,36 +40,28 @@ class FakeEngine:
     """Records what it is asked; a test writes pieces and ends jobs by hand."""
 
     def __init__(self) -> None:
-        self.jobs: list[Generation] = []
-        self.ahead: list[tuple[Generation, CompletionContext]] = []
+        self.jobs: list[Job[Completion]] = []
+        self.ahead: list[tuple[Job[Completion], CompletionContext]] = []
         self.cancelled: list[int] = []
         self.candidates: list[int] = []
         self.contexts: list[CompletionContext] = []
         self.reads_ahead = False  # in the last request
 
-    def generate(
-        self,
-        document: str,
-        context: CompletionContext,
-        sampling: Sampling,
-        ahead: bool = False,
-        candidates: int = 1,
-        reads_ahead: bool = False,
-    ) -> Generation:
-        self.candidates.append(candidates)
-        self.reads_ahead = reads_ahead
-        job = Generation(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
-        if ahead:
-            self.ahead.append((job, context))
+    def complete(self, request: CompletionRequest) -> Job[Completion]:
+        self.candidates.append(request.candidates)
+        self.reads_ahead = request.reads_ahead
+        job: Job[Completion] = Job(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
+        if request.ahead:
+            self.ahead.append((job, request.context))
         else:
             self.jobs.append(job)
-            self.contexts.append(context)
+            self.contexts.append(request.context)
         return job
 
     def stop_reading_ahead(self) -> None:
         self.cancelled.append(-1)
 
-    def cancel(self, job: Generation) -> None:
+    def cancel(self, job: Job[Completion]) -> None:
         self.cancelled.append(job.id)
         job.result.cancel()
 
@@ -86,9 +88,9 @@ class Desk:
 
     async def ask(
         self,
-        place: Place | int | None = None,
+        place: Point | int | None = None,
         uri: str = URI,
-        selected: tuple[str, Place] | None = None,
+        selected: tuple[str, Point] | None = None,
         anew: bool = False,
         **rest: Any,
     ) -> asyncio.Task[Suggestion | None]:
@@ -102,7 +104,7 @@ class Desk:
     def type(self, column: int, text: str) -> None:
         self.edit((0, column), (0, column), text)
 
-    def edit(self, start: Place, end: Place, text: str, uri: str = URI) -> None:
+    def edit(self, start: Point, end: Point, text: str, uri: str = URI) -> None:
         change = self.documents[uri].replace(start, end, text)
         self.suggestions.changed(uri, change)
 
@@ -123,7 +125,7 @@ class Desk:
         self.edit((line, column - count), self.cursor, "")
         self.cursor = (line, column - count)
 
-    async def shown(self, place: Place | None = None, uri: str = URI, **rest: Any) -> str:
+    async def shown(self, place: Point | None = None, uri: str = URI, **rest: Any) -> str:
         """What is shown without asking the engine."""
         jobs = len(self.engine.jobs)
         request = await self.ask(place, uri, **rest)
@@ -134,7 +136,7 @@ class Desk:
         return suggestion.text
 
     async def answer(
-        self, text: str, replace: int = 0, place: Place | None = None, uri: str = URI, **rest: Any
+        self, text: str, replace: int = 0, place: Point | None = None, uri: str = URI, **rest: Any
     ) -> Suggestion:
         """What is shown when the engine is asked, which it must be, and answers with a text."""
         jobs = len(self.engine.jobs)
@@ -145,7 +147,7 @@ class Desk:
         assert suggestion is not None and not suggestion.from_cache and suggestion.text == text
         return suggestion
 
-    async def unknown(self, place: Place | None = None, uri: str = URI, **rest: Any) -> None:
+    async def unknown(self, place: Point | None = None, uri: str = URI, **rest: Any) -> None:
         """Nothing is known here: the engine is asked. It does not answer."""
         jobs = len(self.engine.jobs)
         request = await self.ask(place, uri, **rest)
@@ -154,7 +156,7 @@ class Desk:
         await asyncio.wait([request])
 
 
-def end_of(text: str) -> Place:
+def end_of(text: str) -> Point:
     return text.count("\n"), len(text.rpartition("\n")[2])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import sys
@@ -348,32 +347,6 @@ def test_any_text_survives_the_tokenizer(trained: tok.Tokenizer) -> None:
         assert trained.decode(trained.encode(text)) == text
 
 
-def test_interrupted_training_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    from tabby_lsp.models.training.model import Config
-    from tabby_lsp.models.training.train import Plan, load_weights, train
-
-    config = Config(layers=1, width=64, heads=1, hidden=64, context=64)
-    plan = Plan(minutes=0.004, batch_tokens=128, short_length=64, compiled=False)
-    plan = replace(plan, held_out_rows=2)
-    train(sampler(), sampler(9), config, plan, tmp_path)
-    before, found = load_weights(tmp_path / "weights.pt")
-    log = tmp_path / "train.jsonl"
-    steps = log.read_text().count("\n")
-    assert found == config and steps > 0
-
-    log.write_text(log.read_text() + f'{{"step": {steps + 1}}}\n{{"st')  # logged after the last checkpoint
-    train(sampler(), sampler(9), config, plan, tmp_path)  # the time is spent: nothing more is trained
-    again, _ = load_weights(tmp_path / "weights.pt")
-    assert all(torch.equal(before[name], again[name]) for name in before)
-    assert log.read_text().count("\n") == steps
-
-    spent = json.loads(log.read_text().splitlines()[-1])["minutes"]
-    train(sampler(), sampler(9), config, replace(plan, minutes=spent + 0.004), tmp_path)
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1)) and len(rows) > steps
-
-
 def test_worker_processes_draw_the_rows_that_the_trainer_would(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from tabby_lsp.models.training.train import Feed, Plan
@@ -451,16 +424,3 @@ def test_the_model_for_a_gpu_can_be_shipped(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(export, "MOST_BYTES", 1000)
     with pytest.raises(export.ExportError, match="no quantisation"):
         export.export(weights, small, tokenizer, tmp_path, [])
-
-
-def test_rates_decay_to_zero_and_rows_grow_at_the_end() -> None:
-    pytest.importorskip("torch")
-    from tabby_lsp.models.training.model import Config
-    from tabby_lsp.models.training.train import Plan, rate_factor, row_length
-
-    plan = Plan()
-    factors = [rate_factor(plan, done / 100) for done in range(101)]
-    assert 0 < factors[0] < 1 and factors[50] == 1.0 and factors[100] == 0.0
-    assert factors[61:] == sorted(factors[61:], reverse=True)
-    assert row_length(plan, Config(), 0.5) == plan.short_length
-    assert row_length(plan, Config(), 0.95) == Config().context

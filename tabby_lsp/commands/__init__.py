@@ -1,1 +1,1 @@
-"""The commands for people, one module each, with `add_parser` and `run`."""
+"""The commands, one module each: `add_arguments` says what it takes, `run` does it and returns the exit status."""

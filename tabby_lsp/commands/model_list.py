@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from tabby_lsp import config, machine
+from tabby_lsp import config
 from tabby_lsp.commands import terminal
 from tabby_lsp.commands.terminal import say, tell
 from tabby_lsp.models import catalogue, finder, overview, registry, speed
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
 

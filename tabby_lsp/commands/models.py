@@ -1,21 +1,17 @@
-"""`tabby-lsp models`: which models there are, and one of them fetched, used or removed.
-
-What it does is imported when it is run: its options are read at every start of the server.
-"""
+"""`tabby-lsp models`: which models there are, and one of them fetched, used or removed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from tabby_lsp.settings import Settings
+from tabby_lsp.commands import model_file, model_list
+from tabby_lsp.commands.options import settings_of
 
 
-def add_parser(commands: Any, common: Sequence[argparse.ArgumentParser]) -> None:
-    """`common` are parsers of options that every command has."""
-    models = commands.add_parser("models", parents=common, help="which models there are; get, use or remove one")
+def add_arguments(models: argparse.ArgumentParser, common: Sequence[argparse.ArgumentParser]) -> None:
+    """`common` are parsers of options that every action has."""
     models.add_argument("--all", action="store_true", help="every model with a name, not only what suits this machine")
     models.add_argument("--json", action="store_true", help="for scripts")
     actions = models.add_subparsers(dest="action", metavar="ACTION")
@@ -43,10 +39,8 @@ def add_parser(commands: Any, common: Sequence[argparse.ArgumentParser]) -> None
     ).add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for scripts")
 
 
-def run(options: argparse.Namespace, settings: Settings) -> int:
-    """Returns the exit status."""
-    from tabby_lsp.commands import model_file, model_list
-
+def run(options: argparse.Namespace) -> int:
+    settings = settings_of(options)
     try:
         if options.action == "get":
             return model_file.get(options.name, settings, options.dry_run, options.json)

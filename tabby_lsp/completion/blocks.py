@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tabby_lsp.completion.brackets import PROSE, unmatched
+from tabby_lsp.completion.brackets import Nesting
+from tabby_lsp.completion.scanner import PROSE
 
 # The end of a line that begins a block in nearly every language, or that leaves an expression or a comment open.
 _BEGINNING = re.compile(
@@ -94,4 +95,4 @@ def begins_by_words(line: str, language: str) -> bool:
 @lru_cache(maxsize=256)
 def leaves_open(text: str, language: str) -> bool:
     """Whether a bracket in a text is closed by nothing in it."""
-    return language not in _NO_BRACKETS and unmatched(text, language)[1] != ""
+    return language not in _NO_BRACKETS and bool(Nesting(language).read(text).openers)

@@ -1,124 +1,94 @@
-"""Which brackets are open at a cursor, and which of them the text below closes. A scanner of a few lines.
+"""Which brackets and strings are open at a cursor, and which of them the text behind it closes.
 
-It knows strings, comments and brackets as most languages have them, no grammar: where what it finds does not fit
-together it says so, and whoever asks leaves the text alone.
+Where what the scanner finds does not fit together this says so, and whoever asks leaves the text alone.
 """
 
 from __future__ import annotations
 
-import re
-from functools import cache
+from functools import lru_cache
 
-from tabby_lsp.languages import language as facts_of
-
-# Languages of sentences, where most quotes are apostrophes and brackets are marks between words.
-PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
-CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
-# Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
-QUOTES_CHARACTERS = frozenset(
-    ("c", "cpp", "csharp", "go", "haskell", "java", "kotlin", "objective-c", "ocaml", "rust", "scala", "swift", "zig")
-)
-TRIPLES = ('"""', "'''")
-_TRIPLE = r"'''(?s:.*?)(?:'''|\Z)|\"\"\"(?s:.*?)(?:\"\"\"|\Z)"
-_STRINGS = r"\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\\n])*`"
-_SINGLE = r"'(?:\\.|[^'\\\n])*'"
-_CHARACTER = r"'(?:\\[^\n]{1,9}?|[^'\\\n])'"
-_BLOCK_COMMENT = r"/\*(?s:.*?)(?:\*/|\Z)"
+from tabby_lsp.completion.scanner import CLOSER_OF, QUOTES, QUOTES_CHARACTERS, TRIPLES, pieces, syntax_of
 
 
-@cache
-def _scanner(language: str) -> re.Pattern[str]:
-    """Matches strings and comments whole, and brackets outside of them as its group. A quote that does not end on its
-    line is an apostrophe or a mark of another kind, and passed over.
+class Nesting:
+    """What is open at the end of a text, which may be read in several parts that end with a line."""
+
+    def __init__(self, language: str) -> None:
+        self._syntax = syntax_of(language)
+        self.inside = ""  # the mark of the comment or string of several lines that has no end
+        self.openers: list[tuple[str, int]] = []  # that nothing closes, each with its place in the part that it is in
+        self.closers = ""  # that close nothing
+
+    def read(self, text: str) -> Nesting:
+        inside, self.inside = self.inside, "" if text else self.inside
+        closers: list[str] = []
+        for mark, start, end, ended in pieces(text, self._syntax, inside):
+            if mark in CLOSER_OF:
+                self.openers.append((mark, start))
+            elif mark not in ")]}":
+                self.inside = "" if ended or end == start else mark
+            elif self.openers and CLOSER_OF[self.openers[-1][0]] == mark:
+                self.openers.pop()
+            else:  # the text begins within these, or there is no telling what it is
+                closers.append(mark)
+                self.openers.clear()
+        self.closers += "".join(closers)
+        return self
+
+
+@lru_cache(maxsize=4)  # asked for one text after another at the same place
+def _read(text: str, language: str) -> Nesting:
+    return Nesting(language).read(text)
+
+
+def left_to_close(before: str, text: str, after: str, language: str) -> str | None:
+    """The closers that are still to be written between a text at a cursor and what stands behind it, in their order.
+
+    None if there is no telling, as within a comment or a string of several lines.
     """
-    comment = facts_of(language).comment
-    passed = [_TRIPLE, _STRINGS, _CHARACTER if language in QUOTES_CHARACTERS else _SINGLE]
-    if comment:
-        passed.append(re.escape(comment) + r"[^\n]*")
-    if comment in ("//", ""):
-        passed.append(_BLOCK_COMMENT)
-    return re.compile("|".join(passed) + r"|([][(){}])")
-
-
-def unmatched(text: str, language: str) -> tuple[str, str]:
-    """The closers in a text that close nothing in it, and the openers that nothing in it closes."""
-    closers, openers = "", ""
-    for bracket in _scanner(language).findall(text):
-        if bracket in CLOSER_OF:
-            openers += bracket
-        elif bracket and openers and CLOSER_OF[openers[-1]] == bracket:
-            openers = openers[:-1]
-        elif bracket:  # the text begins within these, or there is no telling what it is
-            closers, openers = closers + bracket, ""
-    return closers, openers
-
-
-def open_brackets(text: str, language: str) -> list[int]:
-    """The places of the openers in a text that nothing in it closes."""
-    places: list[int] = []
-    for match in _scanner(language).finditer(text):
-        bracket = match[1]
-        if bracket and bracket in CLOSER_OF:
-            places.append(match.start())
-        elif bracket and places and CLOSER_OF[text[places[-1]]] == bracket:
-            places.pop()
-        elif bracket:
-            places.clear()
-    return places
-
-
-def left_to_close(before: str, after: str, language: str) -> str | None:
-    """The closers that are still to be written between two texts, in their order. None if there is no telling, as
-    within a comment or a string of several lines.
-    """
-    if ends_in_prose(before, language):
+    start = before.rfind("\n") + 1
+    above, found = _read(before[:start], language), Nesting(language)
+    found.inside, found.openers = above.inside, list(above.openers)
+    if found.read(before[start:] + text).inside:
         return None
-    openers, closers = unmatched(before, language)[1], unmatched(after, language)[0]
-    missing = max(0, len(openers) - len(closers))
-    closed, open_still = openers[: len(openers) - missing], openers[len(openers) - missing :]
-    if not closers.startswith("".join(CLOSER_OF[opener] for opener in reversed(closed))):
-        return None
-    return "".join(CLOSER_OF[opener] for opener in reversed(open_still))
+    missing = [CLOSER_OF[opener] for opener, _ in reversed(found.openers)]
+    closers = _read(after, language).closers
+    count = max(0, len(missing) - len(closers))
+    return "".join(missing[:count]) if closers.startswith("".join(missing[count:])) else None
 
 
 def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> int | None:
     """Where in a text, behind the beginning of its line, the first closer stands that neither an opener in the text
     nor what is `allowed` accounts for.
     """
-    openers = ""
-    for match in _scanner(language).finditer(line_prefix + text):
-        bracket = match[1]
-        if not bracket or match.start() < len(line_prefix):
+    depth, used = 0, 0
+    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language)):
+        if start < len(line_prefix):
             continue
-        if bracket in CLOSER_OF:
-            openers += bracket
-        elif openers:
-            openers = openers[:-1]
-        elif allowed.startswith(bracket):
-            allowed = allowed[1:]
-        else:
-            return match.start() - len(line_prefix)
+        if mark in CLOSER_OF:
+            depth += 1
+        elif mark in ")]}":
+            if depth:
+                depth -= 1
+            elif allowed.startswith(mark, used):
+                used += 1
+            else:
+                return start - len(line_prefix)
     return None
 
 
 def open_quote(line_prefix: str, text: str, language: str) -> str:
     """The quote of a string that a text begins, behind the beginning of its line, and does not end; or ""."""
     whole = line_prefix + text
-    matches = list(_scanner(language).finditer(whole))
-    if matches and matches[-1].start() >= len(line_prefix) and matches[-1].end() == len(whole):
-        mark = _unended(matches[-1][0])
-        if mark:
-            return mark if mark in TRIPLES else ""
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
-    quotes = '"' if language in QUOTES_CHARACTERS else "\"'`"
-    covered = [match.span() for match in matches]
-    outside = (i for i in range(begin, len(whole)) if not any(first <= i < last for first, last in covered))
-    return next((whole[i] for i in outside if whole[i] in quotes), "")
-
-
-def strings_and_comments(text: str, language: str) -> list[tuple[int, int]]:
-    """Where in a text each string and comment begins and ends."""
-    return [match.span() for match in _scanner(language).finditer(text) if not match[1]]
+    quotes = '"' if language in QUOTES_CHARACTERS else QUOTES
+    lone = ""
+    for mark, start, end, ended in pieces(whole, syntax_of(language)):
+        if not ended and end > start:
+            return mark if start >= len(line_prefix) and mark in TRIPLES else ""
+        if not ended and start >= begin and mark in quotes:
+            lone = lone or mark
+    return lone
 
 
 def string_around(before: str, text: str, after: str, language: str) -> str:
@@ -135,17 +105,3 @@ def string_around(before: str, text: str, after: str, language: str) -> str:
     if not quote or quote in after:
         return quote
     return quote if open_quote("", line + text.partition("\n")[0], language) != quote else ""
-
-
-def ends_in_prose(text: str, language: str) -> bool:
-    """Whether a text ends within a comment or a string of several lines."""
-    matches = list(_scanner(language).finditer(text))
-    return bool(matches) and matches[-1].end() == len(text) and _unended(matches[-1][0]) != ""
-
-
-def _unended(piece: str) -> str:
-    """The mark that a comment or string of several lines begins with, if it has no end."""
-    for begin, end in (("/*", "*/"), *zip(TRIPLES, TRIPLES, strict=True)):
-        if piece.startswith(begin) and not (len(piece) >= len(begin + end) and piece.endswith(end)):
-            return begin
-    return ""

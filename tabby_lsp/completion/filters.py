@@ -7,35 +7,33 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import (
-    PROSE,
-    TRIPLES,
-    ends_in_prose,
-    first_surplus,
-    left_to_close,
-    open_brackets,
-    open_quote,
-    strings_and_comments,
-)
+from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import is_closing
+from tabby_lsp.completion.scanner import PROSE, TRIPLES, pieces, syntax_of
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
-from tabby_lsp.syntax import errors
+from tabby_lsp.syntax import PARSE_MILLISECONDS, errors
+from tabby_lsp.text import begin_alike
 
 Filter = Callable[[str, CompletionContext], str]
 
 # Lines that are so much alike say the same (Tabby's limits are 5 and 10 % of a line that may differ).
 NEARLY, ALIKE = 0.95, 0.9
 SHORT_LINE = 10  # characters of a line that has to be the very same
+MOST_COMPARED = 256  # characters, as many as most suggestions have: matching takes the square of them
 MOST_ALIKE = 5  # lines in a row, as in a table; more are a model that turns in a circle
+MOST_CLOSED = 64  # brackets; each may take a line with as much indentation as the text has
+WIDEST_INDENT = 100  # columns of one step: wider ones are tables
 FEWEST = 2  # characters: accepting takes a key, too
 # Characters around the cursor that are parsed: under a millisecond.
 PARSED_BEFORE, PARSED_AFTER = 4000, 1500
+MOST_HEADS = 64  # that are tried: a suggestion has no more tokens unless the settings say so
 MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
 # What says something, however short: no row of a table, and not one word, as what closes a block may be.
 _STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
@@ -90,6 +88,10 @@ def alike(one: str, other: str, share: float) -> bool:
     one, other = one.strip(), other.strip()
     if one == other or min(len(one), len(other)) < SHORT_LINE:
         return one == other
+    if max(len(one), len(other)) > MOST_COMPARED:  # they may differ in one place
+        begin = begin_alike(one, other)
+        end = begin_alike(one[begin:][::-1], other[begin:][::-1])
+        return 2 * (begin + end) >= share * (len(one) + len(other))
     matcher = SequenceMatcher(None, one, other, autojunk=False)
     return matcher.real_quick_ratio() >= share and matcher.quick_ratio() >= share and matcher.ratio() >= share
 
@@ -126,7 +128,9 @@ def _unit(text: str) -> str:
     indents = [_indent(line) for line in text.split("\n") if line.strip()]
     tabs = sum(indent.startswith("\t") for indent in indents)
     blanks = [len(indent) for indent in indents if "\t" not in indent]
-    steps = Counter(after - before for before, after in itertools.pairwise(blanks) if after > before + 1)
+    steps = Counter(
+        after - before for before, after in itertools.pairwise(blanks) if 1 < after - before <= WIDEST_INDENT
+    )
     if tabs and not any(size > 1 for size in blanks):
         return "\t"
     return " " * steps.most_common(1)[0][0] if steps and not tabs else ""
@@ -134,7 +138,7 @@ def _unit(text: str) -> str:
 
 def balance_brackets(text: str, context: CompletionContext) -> str:
     """No closer that neither the text, the open brackets before it nor those right of the cursor account for."""
-    left = left_to_close(context.prefix, context.line_suffix + context.suffix, context.language)
+    left = left_to_close(context.prefix, "", context.line_suffix + context.suffix, context.language)
     if left is None:
         return text
     over = re.sub(r"[^)\]}]", "", context.line_suffix) if is_closing(context.line_suffix) else ""
@@ -171,14 +175,15 @@ def close_brackets(text: str, context: CompletionContext) -> str:
 
     What was opened on an earlier line is closed on a line of its own, indented as that one.
     """
-    opened = open_brackets(text, context.language)
-    if not opened or text.rstrip().endswith(("{", ":")):
+    opened = Nesting(context.language).read(text).openers
+    if not opened or len(opened) > MOST_CLOSED or text.rstrip().endswith(("{", ":")):
         return text
-    left = left_to_close(context.prefix + text, context.line_suffix + context.suffix, context.language)
+    left = left_to_close(context.prefix, text, context.line_suffix + context.suffix, context.language)
     lines = (context.prefix.rpartition("\n")[2] + text).rstrip().split("\n")
     closed = text.rstrip()
-    for closer, place in zip(left or "", reversed(opened), strict=False):
-        line = text.count("\n", 0, place)
+    line, end = text.count("\n"), len(text)
+    for closer, place in zip(left or "", (place for _, place in reversed(opened)), strict=False):
+        line, end = line - text.count("\n", place, end), place
         closed += closer if line == len(lines) - 1 else f"\n{_indent(lines[line])}{closer}"
     return closed
 
@@ -193,11 +198,15 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
     before, after, indent = _parsed_window(context)
+    end = time.thread_time() + PARSE_MILLISECONDS / 1000  # for all parses: a busy machine must not change what is shown
 
     def faults(tried: str) -> int | None:
+        left = round((end - time.thread_time()) * 1000)
+        if left <= 0:
+            return None
         behind = context.line_suffix[overtyped(tried, context) :] + after
         whole = before + with_body(tried, context.language) + behind
-        return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language)
+        return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language, left)
 
     enough = faults("")
     if enough is None or enough > MOST_FAULTS:
@@ -205,10 +214,9 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
 
     def parses(tried: str) -> bool:
         found = faults(tried)
-        return found is not None and found <= enough
+        return found is None or found <= enough  # where there is no telling it stays
 
-    lines = text.split("\n")
-    heads = [head for count in range(len(lines), 0, -1) if (head := "\n".join(lines[:count])).strip()]
+    heads = _heads(text)
     for head in heads:
         if parses(head):
             return head
@@ -219,6 +227,13 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     if not is_closing(context.line_suffix):
         return ""
     return next((head for head in heads if head.rstrip().endswith(BEGINNINGS)), "")
+
+
+def _heads(text: str) -> list[str]:
+    """The text, and without its last lines. Of one with very many lines, only the whole and the first ones."""
+    lines = text.split("\n", MOST_HEADS)
+    heads = [head for count in range(min(len(lines), MOST_HEADS), 0, -1) if (head := "\n".join(lines[:count])).strip()]
+    return [text, *heads] if len(lines) > MOST_HEADS else heads
 
 
 def with_body(text: str, language: str) -> str:
@@ -233,11 +248,13 @@ def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
     that is cut anywhere is full of faults.
     """
     before, after = context.prefix, context.suffix
-    strings = [span for span in strings_and_comments(before, context.language) if "\n" in before[slice(*span)]]
+    first = max(0, len(before) - PARSED_BEFORE)
+    found = pieces(before, syntax_of(context.language))
+    in_strings = {place for each in found for place in range(max(first, each.start + 1), each.end)}
     starts = [
         (indentation(match[1]), match.start())
-        for match in _STATEMENT.finditer(before, max(0, len(before) - PARSED_BEFORE))
-        if not any(first < match.start() < last for first, last in strings)
+        for match in _STATEMENT.finditer(before, first)
+        if match.start() not in in_strings
     ]
     if not starts:
         return before[-PARSED_BEFORE:], after[:PARSED_AFTER], 0
@@ -254,7 +271,7 @@ def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
 
 def drop_trivial(text: str, context: CompletionContext) -> str:
     """Nothing blank, nothing that saves no key (who accepts it presses one), and no string without a word."""
-    if text.strip() in TRIPLES and ends_in_prose(context.prefix + text, context.language):
+    if text.strip() in TRIPLES and Nesting(context.language).read(context.prefix + text).inside:
         return ""
     return text if len(re.sub(r"\s", "", text)) >= FEWEST else ""
 
@@ -270,13 +287,11 @@ def respect_line_suffix(text: str, context: CompletionContext) -> str:
         return text
     line = text.partition("\n")[0]
     rest = context.line_suffix.rstrip()
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(line.strip(), rest.strip(), strict=False))
-    if len(list(same)) >= 3 or _first_word(line) == _first_word(rest) != "":
+    if begin_alike(line.strip(), rest.strip()) >= 3 or _first_word(line) == _first_word(rest) != "":
         return ""  # it begins with what stands there already
-    for start in range(len(line)):  # the longest end of the line that is the beginning of what follows
-        repeated = line[start:]
-        if rest.startswith(repeated) and (len(repeated) >= min(3, len(rest)) or repeated == rest):
-            return line[:start]
+    repeated = overlap(line, rest)
+    if repeated >= min(3, len(rest)):
+        return line[: len(line) - repeated]
     found = line.find(rest)
     return line[:found] if found >= 0 and len(rest) >= 3 else line
 
@@ -288,8 +303,7 @@ def _first_word(text: str) -> str:
 def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     """Nothing that merely says what already stands below, and no last lines that do."""
     below = [line.rstrip() for line in context.suffix.split("\n")[1:]]
-    while below and not below[0]:
-        below.pop(0)
+    below = list(itertools.dropwhile(lambda line: not line, below))
     lines = text.split("\n")
     stripped = [line.rstrip() for line in lines]
     line_prefix = context.prefix.rpartition("\n")[2]
@@ -301,11 +315,23 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
         return ""
     if len(filled) > 1 and not stripped[0] and _say_the_same(filled[1:], below):
         return ""
-    for size in range(min(len(below), len(lines) - 1), 0, -1):
-        tail = written[-size:]
-        if tail == below[:size] and any(len(line.strip()) > 1 for line in tail):
-            return "\n".join(lines[:-size]).rstrip("\n")
+    size = overlap(written[1:], below)
+    if any(len(line.strip()) > 1 for line in below[:size]):
+        return "\n".join(lines[:-size]).rstrip("\n")
     return text
+
+
+def overlap(written: Sequence[str], below: Sequence[str]) -> int:
+    """How long the longest end of `written` is that `below` begins with (the search of Knuth, Morris and Pratt)."""
+    borders = [0]  # for each beginning of `below`, the longest one that it ends with
+    size = 0
+    for each in (*below[1:], None, *written):
+        while size and (size == len(below) or each != below[size]):
+            size = borders[size - 1]
+        size += bool(below) and each == below[size]
+        if len(borders) < len(below):
+            borders.append(size)
+    return size
 
 
 def _say_the_same(written: Sequence[str], below: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """The straight line of a completion: context → prompt → tokens → stops → filters → `Completion`.
 
-Runs in the engine process. The engine is whatever can write tokens: tests use one of ten lines.
+Runs in the engine process, in steps (see `steps`). The engine is whatever can write tokens: tests use one of ten lines.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from tabby_lsp.completion.filters import clean, close_brackets, end_string
 from tabby_lsp.completion.layout import Layout, Vocabulary
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import Prompt, build
-from tabby_lsp.completion.stops import Stop, StopRules, find_stop, stop_rules
-from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, Sampling, Timing
+from tabby_lsp.completion.stops import Stop, StopRules, Stops, stop_rules
+from tabby_lsp.data import Alternative, Candidate, Completion, CompletionContext, CompletionRequest, Sampling, Timing
+from tabby_lsp.steps import Steps
 
 MOST_EARLIER = 16  # prompts that are remembered, of which a document has one or two
 
@@ -42,7 +43,7 @@ class Prefilled:
 
 
 class Writer(Protocol):
-    """A model that reads a prompt and writes tokens. Both calls may raise to say that the job was cancelled."""
+    """A model that reads a prompt and writes tokens, both in steps: between two of them it yields None."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
@@ -50,12 +51,14 @@ class Writer(Protocol):
     def unread(self, prompt: Sequence[int]) -> int:
         """How many tokens of a prompt `prefill` would have to compute."""
 
-    def prefill(self, prompt: Sequence[int]) -> Prefilled: ...
+    def prefill(self, prompt: Sequence[int]) -> Steps[Prefilled]: ...
 
-    def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
+    def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token | None]:
         """Tokens after the prompt. The first ones repeat `pending`, and their texts begin behind it."""
 
-    def decode_together(self, sampling: Sampling, pending: bytes, wanted: Set[int]) -> Iterator[tuple[int, Token]]:
+    def decode_together(
+        self, sampling: Sampling, pending: bytes, wanted: Set[int]
+    ) -> Iterator[tuple[int, Token] | None]:
         """The same for several texts, each with its number, that begin differently. Those that are no longer
         `wanted` are not gone on with."""
 
@@ -82,36 +85,31 @@ Earlier = MutableMapping[tuple[str, int], Prompt]
 def complete(
     writer: Writer,
     layout: Layout,
-    document: str,
-    context: CompletionContext,
-    sampling: Sampling,
-    stop_words: Sequence[str],
+    request: CompletionRequest,
     budget: Budget,
-    emit: Callable[[str], None],
-    model_name: str = "",
-    show_prompt: bool = False,
+    emit: Callable[[str], None] = lambda text: None,
     earlier: Earlier | None = None,
     read_ahead: Callable[[Sequence[Prompt]], None] = lambda prompts: None,
-    candidates: int = 1,
-) -> Completion:
-    """One completion, the best of so many `candidates`. `emit` is given each piece of the first as it is written.
+) -> Steps[Completion]:
+    """One completion, the best of its candidates. `emit` is given each piece of the first as it is written.
 
     Where much of the full prompt is still to be read (a file was opened, the cursor has jumped) a smaller one is
     used, and `read_ahead` is given it and the larger ones, which may then be read before one of the next keys.
     """
+    context = request.context
     clock = [time.perf_counter()]
-    prompts = _choose(writer, layout, document, context, budget, {} if earlier is None else earlier)
+    prompts = _choose(writer, layout, request.document, context, budget, {} if earlier is None else earlier)
     prompt = prompts[0]
     if len(prompts) > 1:
         read_ahead(prompts)
     clock.append(time.perf_counter())
     # A model without control tokens has nothing to go on at the beginning of a file.
-    prefilled = writer.prefill(prompt.tokens) if prompt.tokens else Prefilled(0, 0)
+    prefilled = (yield from writer.prefill(prompt.tokens)) if prompt.tokens else Prefilled(0, 0)
     clock.append(time.perf_counter())
-    rules = stop_rules(context, (*layout.family.stop_text, *stop_words))
+    rules = stop_rules(context, (*layout.family.stop_text, *request.settings.stop_words))
     written = [Candidate("", (), "end token")]
     if prompt.tokens:
-        written = _write(writer, layout, sampling, prompt.pending, rules, emit, candidates, budget.seconds)
+        written = yield from _write(writer, layout, request, prompt.pending, rules, emit, budget.seconds)
     clock.append(time.perf_counter())
     text, *others = _worth_showing(written, context, budget.confidence) or [Alternative("", 0)]
     clock.append(time.perf_counter())
@@ -119,7 +117,7 @@ def complete(
     return Completion(
         text=text.text,
         replace=text.replace,
-        model=model_name,
+        model="",
         layout=prompt.layout,
         evaluated=prefilled.evaluated,
         reused=prefilled.reused,
@@ -127,7 +125,7 @@ def complete(
         timing=Timing(0.0, *stages),
         candidates=tuple(written),
         alternatives=tuple(others),
-        prompt=prompt.text if show_prompt else "",
+        prompt=prompt.text if request.show_prompt else "",
         pending=prompt.pending.decode("utf-8", "replace"),
         confidence=of_first(written[0].text, written[0].lines),
     )
@@ -176,13 +174,14 @@ def _build(layout: Layout, document: str, context: CompletionContext, budget: in
 class _Writing:
     """A text that is being written."""
 
+    stops: Stops
     text: str = ""
     probabilities: list[float] = field(default_factory=list)
     shown: list[tuple[int, float]] = field(default_factory=list)  # line and probability, of what is new in the text
     stop: Stop | None = None
     ended: bool = False
 
-    def take(self, token: Token, is_end: bool, rules: StopRules) -> bool:
+    def take(self, token: Token, is_end: bool) -> bool:
         """Takes in the next token. False if nothing follows it."""
         self.probabilities.append(round(token.probability, 5))
         self.ended = is_end
@@ -191,7 +190,7 @@ class _Writing:
                 line = self.text.count("\n") + token.text.startswith("\n")
                 self.shown.append((line, token.probability))
             self.text += token.text
-            self.stop = find_stop(self.text, rules)
+            self.stop = self.stops.find(self.text)
         return not (self.ended or self.stop)
 
     @property
@@ -213,25 +212,29 @@ class _Writing:
 def _write(
     writer: Writer,
     layout: Layout,
-    sampling: Sampling,
+    request: CompletionRequest,
     pending: bytes,
     rules: StopRules,
     emit: Callable[[str], None],
-    count: int,
     seconds: float,
-) -> list[Candidate]:
+) -> Steps[list[Candidate]]:
     end = time.perf_counter() + seconds
-    writings = [_Writing() for _ in range(count)]
-    wanted, late = set(range(count)), False
-    tokens: Iterator[tuple[int, Token]]
-    if count == 1:
-        tokens = ((0, token) for token in writer.decode(sampling, pending))
+    writings = [_Writing(Stops(rules)) for _ in range(request.candidates)]
+    wanted, late = set(range(request.candidates)), False
+    tokens: Iterator[tuple[int, Token] | None]
+    if request.candidates == 1:
+        alone = writer.decode(request.sampling, pending)
+        tokens = (None if token is None else (0, token) for token in alone)
     else:
-        tokens = writer.decode_together(sampling, pending, wanted)
-    for number, token in tokens:
+        tokens = writer.decode_together(request.sampling, pending, wanted)
+    for numbered in tokens:
+        if numbered is None:
+            yield
+            continue
+        number, token = numbered
         writing = writings[number]
         is_end = writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens
-        goes_on = writing.take(token, is_end, rules)
+        goes_on = writing.take(token, is_end)
         late = goes_on and writing.has_lines and time.perf_counter() > end
         if late or not goes_on:
             wanted.discard(number)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tabby_lsp.completion.blocks import PLAIN, begins_block, begins_by_words, blocks_of, leaves_open
+from tabby_lsp.completion.brackets import Nesting
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.data import CompletionContext
 
@@ -48,99 +49,115 @@ def stop_rules(context: CompletionContext, stop_words: Sequence[str] = ()) -> St
     )
 
 
-def find_stop(text: str, rules: StopRules) -> Stop | None:
-    """Where the text so far must end, if it must."""
-    found = [
-        stop
-        for stop in (
-            _stop_word(text, rules),
-            _line_end(text, rules),
-            _following_line(text, rules),
-            _repetition(text),
-        )
-        if stop
-    ]
-    return min(found, key=lambda stop: stop.length, default=None)
+class Stops:
+    """The search for a stop in a text that grows: what was looked at and did not end it is not looked at again."""
+
+    def __init__(self, rules: StopRules) -> None:
+        self._rules = rules
+        self._searched = 0  # characters that hold no stop word
+        self._line = -1  # where the last complete line that is not the one below the cursor ends
+        self._scope: _Scope | None = None
+
+    def find(self, text: str) -> Stop | None:
+        """Where the text so far must end, if it must. It begins with the text of the last call, which found nothing."""
+        parts = self._stop_word(text), self._line_end(text), self._following_line(text), _repetition(text)
+        self._searched = len(text)
+        return min((stop for stop in parts if stop), key=lambda stop: stop.length, default=None)
+
+    def _stop_word(self, text: str) -> Stop | None:
+        words = self._rules.stop_words
+        places = [place for each in words if (place := text.find(each, max(0, self._searched - len(each)))) >= 0]
+        return Stop(min(places), "stop word") if places else None
+
+    def _line_end(self, text: str) -> Stop | None:
+        """Ends after the first line, unless that opens a block or the cursor began an empty line of one."""
+        if self._scope is None:
+            length = text.find("\n", self._searched)
+            if length < 0:
+                return None
+            head = self._rules.line_prefix + text[:length]
+            opens = begins_block(head, self._rules.language)
+            if self._rules.single_line or not (opens or not self._rules.line_prefix.strip()):
+                return Stop(length, "line end")
+            self._scope = _Scope(head, opens, length, self._rules)
+        return self._scope.find(text)
+
+    def _following_line(self, text: str) -> Stop | None:
+        """Ends before a complete line that is the one below the cursor: the model has caught up with the suffix."""
+        if len(self._rules.following.strip()) < 3:
+            return None
+        end = self._line if self._line >= 0 else text.find("\n", self._searched)
+        while end >= 0:
+            self._line = end
+            next_end = text.find("\n", max(end + 1, self._searched))
+            if next_end >= 0 and text[end + 1 : next_end].rstrip() == self._rules.following:
+                return Stop(end, "following line")
+            end = next_end
+        return None
 
 
-def _stop_word(text: str, rules: StopRules) -> Stop | None:
-    places = [place for place in map(text.find, rules.stop_words) if place >= 0]
-    return Stop(min(places), "stop word") if places else None
-
-
-def _line_end(text: str, rules: StopRules) -> Stop | None:
-    """Ends after the first line, unless that opens a block or the cursor began an empty line of one.
+class _Scope:
+    """Where a suggestion of several lines ends, by what its first one begins.
 
     A block ends before the first line that is indented less than it, or with the closer of what it opened; an
     expression ends with its last bracket; statements on an empty line end at the first blank line after them.
     """
-    first, newline, rest = text.partition("\n")
-    if not newline:
-        return None
-    head, blocks = rules.line_prefix + first, blocks_of(rules.language)
-    blank_start = not rules.line_prefix.strip()
-    opens = begins_block(head, rules.language)
-    if rules.single_line or not (opens or blank_start):
-        return Stop(len(first), "line end")
-    base = indentation(head)
-    by_words = begins_by_words(head, rules.language)
-    words = blocks.words if by_words else PLAIN.words
-    brackets = leaves_open(head, rules.language)  # until those of the head are closed
-    end = kept = len(first)  # of the lines so far, of the last one that is not blank
-    blanks = 0
-    for line in rest.split("\n"):
-        complete = end + 1 + len(line) < len(text)
-        end += 1 + len(line)
+
+    def __init__(self, head: str, opens: bool, length: int, rules: StopRules) -> None:
+        self._language, self._opens = rules.language, opens
+        self._blank_start = not rules.line_prefix.strip()
+        self._is_filled = opens or bool(head[len(rules.line_prefix) :].strip())
+        self._base = indentation(head)
+        self._by_words = begins_by_words(head, rules.language)
+        self._words = blocks_of(rules.language).words if self._by_words else PLAIN.words
+        # The brackets of the head, until they are closed.
+        self._brackets = Nesting(rules.language).read(head + "\n") if leaves_open(head, rules.language) else None
+        self._end = self._kept = length  # of the complete lines so far, of the last one that is not blank
+        self._blanks = 0
+
+    def find(self, text: str) -> Stop | None:
+        while (end := text.find("\n", self._end + 1)) >= 0:
+            if stop := self._complete_line(text[self._end + 1 : end], end):
+                return stop
+            self._end = end
+        line = text[self._end + 1 :]
+        word = line.strip()
+        # What is not complete may become a closer, or a name.
+        if not word or any(each.startswith(word) for each in self._words):
+            return None
+        return Stop(self._kept, "scope end") if self._is_outside(line, word) else None
+
+    def _complete_line(self, line: str, end: int) -> Stop | None:
         word = line.strip()
         if not word:
-            blanks += complete
-            if blanks >= (2 if opens else 1) and (first.strip() or opens):
-                return Stop(kept, "scope end")
-            continue
-        blanks = 0
-        if not complete and any(each.startswith(word) for each in words):
-            continue  # it may become a closer, or a name
-        indent = indentation(line)
-        closes = blocks.closer.match(word) is not None
-        goes_on = closes or (by_words and blocks.middle.match(word) is not None)
-        if indent < base or (indent == base and opens and not goes_on and not blank_start):
-            return Stop(kept, "scope end")
-        kept = end
-        if not (opens and complete) or blank_start:
-            continue
-        closed = brackets and not leaves_open(rules.line_prefix + text[:end], rules.language)
-        brackets = brackets and not closed
-        if (closed or (closes and indent == base)) and not (brackets or begins_block(line, rules.language)):
+            self._blanks += 1
+            is_last = self._blanks >= (2 if self._opens else 1) and self._is_filled
+            return Stop(self._kept, "scope end") if is_last else None
+        self._blanks = 0
+        if self._is_outside(line, word):
+            return Stop(self._kept, "scope end")
+        self._kept = end
+        if self._blank_start or not self._opens:
+            return None
+        closed = self._brackets is not None and not self._brackets.read(line + "\n").openers
+        if closed:
+            self._brackets = None
+        closes = blocks_of(self._language).closer.match(word) is not None and indentation(line) == self._base
+        if (closed or closes) and not (self._brackets or begins_block(line, self._language)):
             return Stop(end, "scope end")
-    return None
+        return None
+
+    def _is_outside(self, line: str, word: str) -> bool:
+        """Whether a line is no part of what the head began."""
+        indent, blocks = indentation(line), blocks_of(self._language)
+        if indent != self._base or self._blank_start or not self._opens:
+            return indent < self._base
+        return not (blocks.closer.match(word) or (self._by_words and blocks.middle.match(word)))
 
 
 def indentation(line: str) -> int:
     """Columns of white space at the start of a line, a tab counting to the next multiple of 4."""
-    columns = 0
-    for character in line:
-        if character == "\t":
-            columns += 4 - columns % 4
-        elif character == " ":
-            columns += 1
-        else:
-            break
-    return columns
-
-
-def _following_line(text: str, rules: StopRules) -> Stop | None:
-    """Ends before a complete line that is the one below the cursor: the model has caught up with the suffix."""
-    if len(rules.following.strip()) < 3:
-        return None
-    end = text.find("\n")
-    while end >= 0:
-        next_end = text.find("\n", end + 1)
-        if next_end < 0:
-            return None
-        if text[end + 1 : next_end].rstrip() == rules.following:
-            return Stop(end, "following line")
-        end = next_end
-    return None
+    return len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs(4))
 
 
 def _repetition(text: str) -> Stop | None:
@@ -150,7 +167,7 @@ def _repetition(text: str) -> Stop | None:
         unit = text[-size:]
         if unit.strip() and text.endswith(unit * times):
             return Stop(len(text) - size * (times - 1), "repetition")
-    lines = text.split("\n")
-    if len(lines) > 3 and lines[-2].strip() and lines[-2] == lines[-3] == lines[-4]:
-        return Stop(len("\n".join(lines[:-3])), "repetition")
+    parts = text.rsplit("\n", 4)
+    if len(parts) > 3 and parts[-2].strip() and parts[-2] == parts[-3] == parts[-4]:
+        return Stop(len(text) - sum(len(each) + 1 for each in parts[-3:]), "repetition")
     return None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from tabby_lsp.completion.brackets import PROSE
 from tabby_lsp.completion.prose import prose_at
+from tabby_lsp.completion.scanner import PROSE
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.settings import CompletionSettings, is_on
 

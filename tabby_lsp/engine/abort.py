@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 
-from tabby_lsp import machine
+from tabby_lsp.processes import machine
 
 
 class AbortFlag:
@@ -17,38 +17,43 @@ class AbortFlag:
 
     def __init__(self) -> None:
         self._flag = ctypes.create_string_buffer(2)
-        self._given_up = False  # whether the flag was set by the watch alone
+        self._redo = False  # whether the flag was set by the watch alone
         self._lock = threading.Lock()
         self.callback = machine.strlen_address()
         self.address = ctypes.addressof(self._flag)
 
     def set(self) -> None:
-        """Stops the computing that goes on now."""
+        """Stops the step that is computed now."""
         with self._lock:
-            self._given_up = False
+            self._redo = False
             self._flag[0] = b"\x01"
 
     def clear(self) -> None:
         with self._lock:
-            self._given_up = False
+            self._redo = False
             self._flag[0] = b"\x00"
 
-    def give_up(self) -> None:
+    def redo(self) -> None:
         """Stops a step that takes too long, to be done again; unless it is being stopped for good."""
         with self._lock:
             if self._flag[0] == b"\x00":
-                self._given_up = True
+                self._redo = True
                 self._flag[0] = b"\x01"
 
-    def goes_on(self) -> bool:
-        """Whether the computing was stopped only to be done again; it then can be."""
+    @property
+    def to_be_redone(self) -> bool:
+        """Whether the step was stopped only to be done again."""
+        return self._redo
+
+    def redone(self) -> bool:
+        """Whether the step was stopped only to be done again; it then can be."""
         with self._lock:
-            if self._given_up:
-                self._given_up = False
+            if self._redo:
+                self._redo = False
                 self._flag[0] = b"\x00"
                 return True
             return False
 
     @property
     def aborted(self) -> bool:
-        return self._flag[0] != b"\x00" and not self._given_up
+        return self._flag[0] != b"\x00" and not self._redo

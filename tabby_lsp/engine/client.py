@@ -9,20 +9,21 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from tabby_lsp.child import Child
-from tabby_lsp.data import (
-    Completion,
-    CompletionContext,
-    EngineSettings,
-    ModelInfo,
-    Sampling,
-    from_json,
-    to_json,
-)
-from tabby_lsp.engine.scheduler import AHEAD, COMPLETION, READ_AHEAD
+from tabby_lsp import __version__
+from tabby_lsp.data import Completion, CompletionInfo, CompletionRequest, CompletionSettings, ModelInfo, ModelSettings
+from tabby_lsp.engine import messages
+from tabby_lsp.engine.messages import Complete, MessageError, Settle, Write, Written
+from tabby_lsp.engine.scheduler import READ_AHEAD
+from tabby_lsp.processes.child import SILENT_PINGS, Child
+
+# While a model is loaded its progress is a sign of life. llama.cpp reports none while it reads the weights for the
+# first time, behind 100 %: a slow disk may need so many pings for a large model.
+LOADING_PINGS = 60
+
+Answer = TypeVar("Answer", Completion, CompletionInfo, Written)
 
 
 class EngineError(Exception):
@@ -34,36 +35,52 @@ class EngineState:
     phase: str  # starting, loading, ready, restarting, failed, closed
     percent: int = 0
     info: ModelInfo | None = None
+    completion: CompletionInfo | None = None  # of an engine that completes
     reason: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know once."""
+        return (self.info.notes if self.info else ()) + (self.completion.notes if self.completion else ())
 
 
 @dataclass(slots=True, eq=False)
-class Generation:
-    """A job at the engine: its text so far, and the completion that it becomes."""
+class Job(Generic[Answer]):
+    """What the engine is asked for: its text so far, and the answer that it becomes."""
 
     id: int
-    result: asyncio.Future[Completion]
+    result: asyncio.Future[Answer]
     text: str = ""
-    on_piece: Callable[[], None] | None = field(default=None)
+    on_piece: Callable[[], None] | None = None
 
 
 class Engine:
-    """One engine process, from `start` to `close`. `on_state` is called at every change of `state`."""
+    """One engine process, from `start` to `close`. `on_state` is called at every change of `state`.
 
-    def __init__(self, settings: EngineSettings, on_state: Callable[[EngineState], None] = lambda state: None):
-        self.settings = settings
+    With `completion` its model is asked for completions, under these settings.
+    """
+
+    def __init__(
+        self,
+        model: ModelSettings,
+        completion: CompletionSettings | None = None,
+        on_state: Callable[[EngineState], None] = lambda state: None,
+    ) -> None:
+        self.model, self.completion = model, completion
         self.state = EngineState("starting")
+        self._greeted_with = completion
         self._on_state = on_state
-        self._jobs: dict[int, Generation] = {}
+        self._jobs: dict[int, Job[Any]] = {}
         self._ids = itertools.count(1)
         self._changed = asyncio.Event()
         self._child = Child(
             "tabby_lsp.engine.process",
-            greeting=lambda: {"kind": "load", "settings": to_json(self.settings)},
+            greeting=self._greeting,
             on_message=self._receive,
             on_start=lambda: self._set_state(EngineState("loading")),
             on_death=self._restarting,
             on_end=self._ended,
+            patience=self._patience,
         )
 
     @property
@@ -81,60 +98,95 @@ class Engine:
             await self._changed.wait()
         return self.state.info
 
-    def generate(
-        self,
-        document: str,
-        context: CompletionContext,
-        sampling: Sampling,
-        show_prompt: bool = False,
-        patient: bool = False,
-        ahead: bool = False,
-        candidates: int = 1,
-        reads_ahead: bool = False,
-    ) -> Generation:
-        """Begins a completion, of so many candidates. Its `result` fails with EngineError if the engine cannot do it.
+    async def ready_to_complete(self) -> tuple[ModelInfo, CompletionInfo]:
+        """Waits for the model of an engine that completes. Raises EngineError if there is none."""
+        info = await self.ready()
+        if self.state.completion is None:
+            raise EngineError(self.state.reason or "This engine was not started to complete.")
+        return info, self.state.completion
 
-        While the model is being loaded the job waits for it. Who is `patient` has the full prompt read and the
-        suggestion written to its end, however long that takes. What is made `ahead` of a request is cancelled by the
-        next request for anything. `reads_ahead`: after a quick prompt larger ones are read for the next request.
+    def complete(self, request: CompletionRequest) -> Job[Completion]:
+        """Begins a completion, under this engine's settings. Its `result` fails with EngineError if the engine cannot
+        do it.
+
+        While the model is being loaded the job waits for it.
         """
-        job = Generation(next(self._ids), asyncio.get_running_loop().create_future())
-        # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
-        job.result.add_done_callback(lambda result: result.cancelled() or result.exception())
-        if self.state.phase in ("restarting", "failed", "closed"):
-            job.result.set_exception(EngineError(self.state.reason or "The engine is not running."))
-            return job
-        self._jobs[job.id] = job
-        self._child.send(
-            kind="complete",
-            id=job.id,
-            priority=AHEAD if ahead else COMPLETION,
-            document=document,
-            context=to_json(context),
-            sampling=to_json(sampling),
-            show_prompt=show_prompt,
-            patient=patient,
-            candidates=candidates,
-            reads_ahead=reads_ahead,
-        )
+        settings = self.completion or request.settings
+        return self._begin(Complete(dataclasses.replace(request, settings=settings)))
+
+    def write(self, request: Write) -> Job[Written]:
+        """Goes on from a text, as `complete` does; completions come first."""
+        return self._begin(request)
+
+    def settle(self, completion: CompletionSettings) -> None:
+        """Other settings apply to completions from now on. `state` says what they come to."""
+        if completion == self.completion:
+            return
+        self.completion = completion
+        if self.state.info is not None:  # else it follows when the model is loaded
+            self._settle(completion)
+
+    def _settle(self, completion: CompletionSettings) -> None:
+        job: Job[CompletionInfo] = self._put(Settle(completion))
+
+        def settled(result: asyncio.Future[CompletionInfo]) -> None:
+            info = self.state.info
+            if completion != self.completion or result.cancelled() or info is None:
+                return
+            if (error := result.exception()) is not None:
+                self._set_state(EngineState("failed", 100, info, reason=str(error)))
+            else:
+                self._set_state(EngineState("ready", 100, info, result.result()))
+
+        job.result.add_done_callback(settled)
+
+    def _begin(self, request: Complete | Write) -> Job[Any]:
+        if self.state.phase not in ("restarting", "failed", "closed"):
+            return self._put(request)
+        job = self._job()
+        job.result.set_exception(EngineError(self.state.reason or "The engine is not running."))
         return job
 
-    def cancel(self, job: Generation) -> None:
+    def _job(self) -> Job[Any]:
+        job: Job[Any] = Job(next(self._ids), asyncio.get_running_loop().create_future())
+        # An answer may come when nobody waits for it any more: asyncio need not complain that it went unread.
+        job.result.add_done_callback(lambda result: result.cancelled() or result.exception())
+        return job
+
+    def _put(self, request: messages.Request) -> Job[Any]:
+        job = self._job()
+        self._jobs[job.id] = job
+        self._send(request, job.id)
+        return job
+
+    def cancel(self, job: Job[Any]) -> None:
         """Stops a job's computing. Its result is cancelled at once."""
         if self._jobs.pop(job.id, None) is not None:
-            self._child.send(kind="cancel", id=job.id)
+            self._send(messages.Cancel(), job.id)
         job.result.cancel()
 
     def stop_reading_ahead(self) -> None:
         """What the engine reads by itself for the place of the last request is not wanted any more."""
         if self.state.phase == "ready":
-            self._child.send(kind="cancel", id=READ_AHEAD)
+            self._send(messages.Cancel(), READ_AHEAD)
 
     async def close(self) -> None:
         """Ends the process, killing it if it does not end by itself."""
         self._set_state(EngineState("closed", reason="The server is shutting down."))
         await self._child.close()
         self._fail_jobs("The server is shutting down.")
+
+    def _greeting(self) -> dict[str, Any]:
+        self._greeted_with = self.completion
+        return messages.pack(messages.Load(__version__, self.model, self.completion))
+
+    def _send(self, message: messages.Message, id: int = 0) -> None:
+        self._child.send(**messages.pack(message, id))
+
+    def _patience(self) -> int:
+        if self.state.phase == "loading":
+            return LOADING_PINGS
+        return SILENT_PINGS if self._jobs else 0
 
     def _set_state(self, state: EngineState) -> None:
         if state != self.state:
@@ -146,7 +198,7 @@ class Engine:
     def _restarting(self, reason: str) -> None:
         self._fail_jobs(reason)
         if self.state.phase == "loading":  # in the first batch, where kernels have been seen to crash
-            self.settings = dataclasses.replace(self.settings, repacked=False)
+            self.model = dataclasses.replace(self.model, repacked=False)
         self._set_state(EngineState("restarting", reason=reason))
 
     def _ended(self, reason: str) -> None:
@@ -154,34 +206,43 @@ class Engine:
         advice = "Try another model or fewer gpu layers, then restart it (command tabby.restart)."
         self._set_state(EngineState("failed", reason=f"{reason} {advice}"))
 
-    def _receive(self, message: dict[str, Any]) -> None:
-        kind = message["kind"]
-        if kind == "progress":
-            self._set_state(EngineState("loading", message["percent"]))
-        elif kind == "ready":
-            self._set_state(EngineState("ready", 100, from_json(ModelInfo, message["info"])))
-        elif kind == "failed":
+    def _receive(self, packed: dict[str, Any]) -> None:
+        try:
+            message, id = messages.unpack(packed)
+        except MessageError as error:
+            message, id = messages.Refused(f"The engine said {error}. Restart the language server."), error.id
+        if isinstance(message, messages.Progress):
+            self._set_state(EngineState("loading", message.percent))
+        elif isinstance(message, messages.Ready):
+            self._set_state(EngineState("ready", 100, message.model, message.completion))
+            if self.completion is not None and self.completion != self._greeted_with:
+                self._settle(self.completion)
+        elif isinstance(message, messages.Failed):
             self._child.wanted = False  # it has told why: another one would say the same
-            self._set_state(EngineState("failed", reason=message["reason"]))
+            self._set_state(EngineState("failed", reason=message.reason))
         else:
-            self._answer(kind, message)
+            self._answer(message, id)
 
-    def _answer(self, kind: str, message: dict[str, Any]) -> None:
-        job = self._jobs.get(message["id"])
+    def _answer(self, message: messages.Message, id: int) -> None:
+        job = self._jobs.get(id)
         if job is None:  # cancelled before this was written
             return
-        if kind == "piece":
-            job.text += message["text"]
+        if isinstance(message, messages.Piece):
+            job.text += message.text
             if job.on_piece:
                 job.on_piece()
             return
         del self._jobs[job.id]
         if job.result.done():
             return
-        if kind == "done":
-            job.result.set_result(from_json(Completion, message["completion"]))
-        elif kind == "error":
-            job.result.set_exception(EngineError(message["message"]))
+        if isinstance(message, messages.Completed):
+            job.result.set_result(message.completion)
+        elif isinstance(message, messages.Settled):
+            job.result.set_result(message.info)
+        elif isinstance(message, messages.Written):
+            job.result.set_result(message)
+        elif isinstance(message, messages.Refused):
+            job.result.set_exception(EngineError(message.reason))
         else:
             job.result.cancel()
 

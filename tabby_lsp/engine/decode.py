@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import itertools
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -12,10 +11,11 @@ import numpy.typing as npt
 
 from tabby_lsp.completion.pipeline import Prefilled, Token
 from tabby_lsp.data import Sampling
-from tabby_lsp.engine.draft import LONGEST_DRAFT, Speculation, look_up
-from tabby_lsp.engine.model import Cancelled, Model
-from tabby_lsp.engine.session import Session, Sessions
+from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
+from tabby_lsp.engine.model import Model
+from tabby_lsp.engine.slots import Slot, Slots
 from tabby_lsp.engine.vocab import Vocab
+from tabby_lsp.steps import Steps
 
 # With a temperature, tokens beyond the likeliest 40 and beyond 95 % of the probability are left out: the
 # values llama.cpp samples with by default.
@@ -26,105 +26,112 @@ HEADS_TRIED = 64  # tokens among which several first ones are sought
 
 
 class ModelWriter:
-    """Reads prompts and writes tokens with one model.
+    """Reads prompts and writes tokens for one job. To be closed with the job: its slots are then free for others.
 
-    `speculates`: whether drafts are tried. `patient`: whether nobody waits for what is done now, so
-    that it goes in steps of which little is lost when it is stopped.
+    `speculates`: whether drafts are tried. `patient`: whether nobody waits for what is done now, so that it goes in
+    steps of which little is lost when one is stopped.
     """
 
-    def __init__(self, model: Model, speculates: bool = True) -> None:
-        self.model = model
-        self.speculates, self.patient = speculates, False
-        self.sessions = Sessions(model)
-        self._session: Session | None = None
-        self._speculation = Speculation()
-        self.sessions.measured = self._speculation.measured
+    def __init__(
+        self,
+        model: Model,
+        slots: Slots,
+        speculation: Speculation,
+        speculates: bool = True,
+        patient: bool = False,
+    ) -> None:
+        self._model, self._slots, self._speculation = model, slots, speculation
+        self._speculates, self._patient = speculates, patient
+        self._prompt: Sequence[int] = ()
+        self._slot: Slot | None = None
+        self._expected: tuple[Draft, int] | None = None  # a draft, and the place in its slot that it is for
         self._controls = frozenset(model.vocab.controls().values())
+
+    def close(self) -> None:
+        self._slots.release(self)
 
     @property
     def vocabulary(self) -> Vocab:
-        return self.model.vocab
+        return self._model.vocab
 
     def unread(self, prompt: Sequence[int]) -> int:
-        return self.sessions.unread(prompt)
+        return self._slots.unread(prompt, self)
 
-    def prefill(self, prompt: Sequence[int], pinned: bool = False) -> Prefilled:
-        """Who may be interrupted has the session `pinned`: it is kept for it until `sessions.release`."""
-        self._session, prefilled = self.sessions.prefill(prompt, self.patient, pinned)
+    def prefill(self, prompt: Sequence[int]) -> Steps[Prefilled]:
+        self._prompt = prompt
+        self._slot, prefilled = yield from self._slots.prefill(prompt, self, self._patient)
         return prefilled
 
-    def read_ahead(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Reads prompts that nobody has asked to go on from yet, all but the first, each to take the place of the one
-        before it. Raises Cancelled; what was read until then is kept.
-        """
-        for smaller, larger in itertools.pairwise(prompts):
-            if self.sessions.unread(larger):
-                self.sessions.prefill(larger, patient=True)
-            self.sessions.give_up(smaller, larger)
-
-    def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token]:
-        """Tokens after the prompt last read. A token is evaluated only when the one after it is asked for.
+    def decode(self, sampling: Sampling, pending: bytes = b"") -> Iterator[Token | None]:
+        """Tokens after the prompt last read, and None between two steps. A token is evaluated only when the one after
+        it is asked for.
 
         `pending` is the end of the text before the cursor that the prompt leaves out (see `completion.prompt`):
         the first tokens repeat it, whatever else the model would rather write, and their texts begin behind it.
         """
-        session = self._session
-        assert session is not None and session.logits is not None, "prefill comes first"
+        slot, model = self._slot, self._model
+        assert slot is not None and slot.logits is not None, "prefill comes first"
         random = np.random.default_rng(sampling.seed)
         text = codecs.getincrementaldecoder("utf-8")("replace")
-        logits: npt.NDArray[np.float32] = session.logits
+        logits: npt.NDArray[np.float32] = slot.logits
+        written: list[int] = []
         drafted: tuple[int, ...] = ()  # behind the last token, already evaluated
         for count in range(1, sampling.max_tokens + 1):
-            allowed = self.model.vocab.agreeing(pending) if pending else None
+            allowed = model.vocab.agreeing(pending) if pending else None
             token, probability = choose(logits, sampling.temperature, random, allowed)
-            piece = self.model.vocab.piece(token)
+            piece = model.vocab.piece(token)
             repeated = min(len(piece), len(pending))
             pending = pending[repeated:]
+            written.append(token)
             yield Token(token, text.decode(piece[repeated:]), probability)
             if count == sampling.max_tokens:
                 return
-            if self.model.flag.aborted:  # what is drafted is not computed any more: nothing else would notice
-                if not self.sessions.yielded():
-                    raise Cancelled
-                self.sessions.keep(session, len(session.tokens) - len(drafted))
-                drafted = ()  # its logits may be gone
             if drafted and drafted[0] == token:
-                logits = self.model.logits(len(drafted))
+                logits = model.logits(len(drafted))
                 drafted = drafted[1:]
                 continue
-            self.sessions.keep(session, len(session.tokens) - len(drafted))
-            room = min(self.model.context_size - len(session.tokens), sampling.max_tokens - count)
+            self._slots.keep(slot, len(slot.tokens) - len(drafted))
+            room = min(model.context_size - len(slot.tokens), sampling.max_tokens - count)
             if room < 1:
                 return
-            drafted = self._draft(session, token, room - 1) if sampling.temperature <= 0 and not pending else ()
-            self.sessions.extend(session, [token, *drafted], len(drafted) + 1)
-            logits = self.model.logits(len(drafted) + 1)
+            drafted = self._draft(slot, token, room - 1) if sampling.temperature <= 0 and not pending else ()
+            if (yield from self._slots.extend(slot, [token, *drafted], self, len(drafted) + 1)):
+                logits = model.logits(len(drafted) + 1)
+            else:  # another job has taken the slot
+                drafted = ()
+                slot, _ = yield from self._slots.prefill([*self._prompt, *written], self, self._patient)
+                assert slot.logits is not None
+                self._slot, logits = slot, slot.logits
 
-    def decode_together(self, sampling: Sampling, pending: bytes, wanted: Set[int]) -> Iterator[tuple[int, Token]]:
+    def decode_together(
+        self, sampling: Sampling, pending: bytes, wanted: Set[int]
+    ) -> Iterator[tuple[int, Token] | None]:
         """Several texts after the prompt last read, a token of each at a time and all of them in one batch, each with
-        its number. They differ in what they write first behind `pending`; number 0 is the one that `decode` would give.
+        its number; None between two steps. They differ in what they write first behind `pending`; number 0 is the one
+        that `decode` would give.
 
         `wanted` are the numbers to begin with; those that are no longer in it are not gone on with.
         """
-        session = self._session
-        assert session is not None and session.logits is not None, "prefill comes first"
-        vocab, random = self.model.vocab, np.random.default_rng(sampling.seed)
-        logits, left = session.logits, sampling.max_tokens
+        slot = self._slot
+        assert slot is not None and slot.logits is not None, "prefill comes first"
+        vocab, random = self._model.vocab, np.random.default_rng(sampling.seed)
+        logits, left = slot.logits, sampling.max_tokens
         while pending:  # as long as what is likeliest only repeats
             token, probability = choose(logits, sampling.temperature, random, vocab.agreeing(pending))
             piece = vocab.piece(token)
             if len(piece) > len(pending) or left <= 1:
                 break
             yield 0, Token(token, "", probability)
-            self.sessions.extend(session, [token])
-            pending, logits, left = pending[len(piece) :], self.model.logits().copy(), left - 1
+            if not (yield from self._slots.extend(slot, [token], self)):
+                return
+            pending, logits, left = pending[len(piece) :], self._model.logits().copy(), left - 1
         allowed = vocab.agreeing(pending) if pending else None
-        sessions = [session, *self.sessions.branch(session, len(wanted) - 1)]
-        heads = self._heads(logits, len(sessions), sampling.temperature, random, allowed, len(pending))
-        room = self.model.context_size - len(session.tokens)
+        slots = [slot, *self._slots.branch(slot, len(wanted) - 1, self)]
+        heads = self._heads(logits, len(slots), sampling.temperature, random, allowed, len(pending))
+        room = self._model.context_size - len(slot.tokens)
         texts = [
             _Branch(number, each, token, probability, pending)
-            for number, (each, (token, probability)) in enumerate(zip(sessions, heads, strict=False))
+            for number, (each, (token, probability)) in enumerate(zip(slots, heads, strict=False))
         ]
         for count in range(min(left, room), 0, -1):
             for text in texts:
@@ -132,10 +139,12 @@ class ModelWriter:
             texts = [text for text in texts if text.number in wanted]
             if not texts or count == 1:
                 return
-            self.sessions.extend_together([text.session for text in texts], [text.token for text in texts])
+            slots, tokens = [text.slot for text in texts], [text.token for text in texts]
+            if not (yield from self._slots.extend_together(slots, tokens, self)):
+                return
             for back, text in zip(range(len(texts), 0, -1), texts, strict=True):
                 allowed = vocab.agreeing(text.pending) if text.pending else None
-                text.token, text.probability = choose(self.model.logits(back), sampling.temperature, random, allowed)
+                text.token, text.probability = choose(self._model.logits(back), sampling.temperature, random, allowed)
 
     def _heads(
         self,
@@ -150,7 +159,7 @@ class ModelWriter:
 
         The first of them is as `choose` takes it; the others are the likeliest that end nothing.
         """
-        vocab = self.model.vocab
+        vocab = self._model.vocab
         heads = [choose(logits, temperature, random, allowed)]
         texts = {vocab.piece(heads[0][0])[repeated:]}
         among = logits if allowed is None else logits[allowed]
@@ -165,17 +174,20 @@ class ModelWriter:
                 heads.append((token, float(weights[token] / weights.sum())))
         return heads
 
-    def _draft(self, session: Session, token: int, most: int) -> tuple[int, ...]:
+    def _draft(self, slot: Slot, token: int, most: int) -> tuple[int, ...]:
         """What is worth evaluating with the next token in the hope that it comes next."""
-        self._speculation.learn(session.tokens, token)
-        if not self.speculates or not self.model.rolls_back:  # what does not come true has to be dropped
+        if self._expected is not None:
+            draft, place = self._expected
+            self._speculation.learn(draft, [*slot.tokens[place:], token])
+            self._expected = None
+        if not self._speculates or not self._model.rolls_back:  # what does not come true has to be dropped
             return ()
-        draft = look_up([*session.tokens, token], LONGEST_DRAFT, self._controls)
-        self._speculation.expect(draft, len(session.tokens))
-        if draft is None:
+        found = look_up([*slot.tokens, token], LONGEST_DRAFT, self._controls)
+        if found is None:
             return ()
-        longest = self._speculation.length(draft.matched, 1000 / self.model.prefill_rate)
-        return draft.tokens[: min(longest, most)]
+        self._expected = found, len(slot.tokens) + 1
+        longest = self._speculation.length(found.matched, 1000 / self._model.prefill_rate)
+        return found.tokens[: min(longest, most)]
 
 
 @dataclass(slots=True)
@@ -183,7 +195,7 @@ class _Branch:
     """One of several texts: its next token, and what of the text before the cursor is still to be repeated."""
 
     number: int
-    session: Session
+    slot: Slot
     token: int
     probability: float
     pending: bytes

@@ -58,8 +58,6 @@ class Speculation:
 
     came_true: dict[int, float] = field(default_factory=dict)  # by the length of the n-gram they follow
     milliseconds: dict[int, float] = field(default_factory=dict)  # of a step, by its number of tokens
-    _draft: Draft | None = None
-    _place: int = 0
 
     def length(self, matched: int, per_token: float) -> int:
         """How many drafted tokens give the most tokens per millisecond; 0 where a draft does not pay.
@@ -85,22 +83,15 @@ class Speculation:
             return self.milliseconds[1] * min(tokens, UNKNOWN_STEP)
         return self.milliseconds.get(smaller, 0.0) + (tokens - smaller) * per_token
 
-    def expect(self, draft: Draft | None, place: int) -> None:
-        """The draft of what comes behind `place` tokens of the sequence and one more."""
-        self._draft, self._place = draft, place + 1
-
-    def learn(self, tokens: Sequence[int], token: int) -> None:
-        """The tokens of the sequence and the next one: whether the expected draft came true, as far as is known.
+    def learn(self, draft: Draft, written: Sequence[int]) -> None:
+        """Whether a draft came true, as far as is known from what was written in its place.
 
         Costs nothing, so it is also learned of drafts that were not worth trying.
         """
-        draft, self._draft = self._draft, None
-        if draft is None:
-            return
-        for drafted, written in zip(draft.tokens, [*tokens[self._place :], token], strict=False):
+        for drafted, token in zip(draft.tokens, written, strict=False):
             before = self.came_true.get(draft.matched, FIRST_GUESS)
-            self.came_true[draft.matched] = before + ((drafted == written) - before) / MEMORY
-            if drafted != written:
+            self.came_true[draft.matched] = before + ((drafted == token) - before) / MEMORY
+            if drafted != token:
                 return
 
     def measured(self, tokens: int, milliseconds: float) -> None:

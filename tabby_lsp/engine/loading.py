@@ -6,14 +6,15 @@ import collections
 import ctypes
 import logging
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 
-from tabby_lsp import machine
-from tabby_lsp.data import EngineSettings
+from tabby_lsp.data import ModelSettings
+from tabby_lsp.processes import machine
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +25,20 @@ class ModelError(Exception):
 
 def checked_size(path: Path) -> int:
     """Bytes of a GGUF file and its further parts. Raises ModelError."""
-    if not path.exists():
-        raise ModelError(f"The model file {path} does not exist. Set model.completion.local.model_id to a GGUF file.")
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder, not a GGUF file.")
     try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise ModelError(f"{path} is a folder, not a GGUF file.")
+        if not stat.S_ISREG(kind):  # to open a pipe would wait for its other end
+            raise ModelError(f"{path} is no regular file, but a pipe or a device. Name a GGUF file.")
         with path.open("rb") as file:
             magic = file.read(4)
-    except OSError as error:
-        raise ModelError(f"The model file {path} cannot be read: {error.strerror}.") from None
+    except FileNotFoundError:
+        advice = "Set model.completion.local.model_id to a GGUF file."
+        raise ModelError(f"The model file {path} does not exist. {advice}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"The model file {path} cannot be read: {reason}.") from None
     if magic != b"GGUF":
         raise ModelError(
             f"{path} is not a GGUF file (it begins with {magic!r}). Convert the model, or download a GGUF."
@@ -48,7 +54,7 @@ def checked_size(path: Path) -> int:
     return sum(each.stat().st_size for each in files)
 
 
-def gpu_layers(settings: EngineSettings) -> int:
+def gpu_layers(settings: ModelSettings) -> int:
     possible = bool(llama_cpp.llama_supports_gpu_offload())
     if settings.device == "gpu" and not possible:
         raise ModelError(
@@ -102,9 +108,23 @@ def _load_failure(lines: collections.deque[str]) -> str:
             f"this llama.cpp (llama-cpp-python {llama_cpp.__version__}) does not know the architecture "
             f"{architecture[1]!r}. A newer llama-cpp-python may."
         )
-    if "not within the file bounds" in text or "incomplete" in text:
-        return "the file is incomplete. Download it again."
-    return f"{last_line(lines)}. The file may be damaged: download it again."
+    if "CLIP cannot be used as main model" in text:
+        return "it is a projector for pictures (mmproj), no language model. Name the model's other file."
+    if re.search(r"not within the file bounds|failed to read|incomplete|unexpectedly reached end", text):
+        return "the file is incomplete or damaged. Download it again."
+    if "key not found in model: tokenizer.ggml.model" in text:
+        return "it holds no tokenizer. Take a file that was converted with one."
+    if "unknown pre-tokenizer type" in text:
+        return f"{_reason(lines)}. A newer llama-cpp-python than {llama_cpp.__version__} may know it."
+    return f"{_reason(lines)}."
+
+
+def _reason(lines: collections.deque[str]) -> str:
+    """llama.cpp's own: the innermost of its errors, each of which says again that loading failed."""
+    for line in lines:
+        if match := re.search(r"error loading model(?: \w+)?: (.*)", line):
+            return match[1].split("error loading model vocabulary: ")[-1].rstrip(".")
+    return last_line(lines)
 
 
 def last_line(lines: collections.deque[str]) -> str:
@@ -129,27 +149,3 @@ def listen_to_log() -> collections.deque[str]:
     _log_callback = llama_cpp.llama_log_callback(listen)
     llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
     return lines
-
-
-def build_information() -> tuple[str, list[str]]:
-    """llama-cpp-python's version with llama.cpp's CPU features, and the devices it was built for."""
-    llama_cpp.llama_backend_init()
-    system = llama_cpp.llama_print_system_info().decode("utf-8", "replace")
-    features = [name for name, value in re.findall(r"(\w+) = (\d+)", system) if value == "1"]
-    return f"llama-cpp-python {llama_cpp.__version__} ({' '.join(features)})", _devices()
-
-
-def _devices() -> list[str]:
-    from llama_cpp._ggml import libggml
-
-    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    found = []
-    for call in (libggml.ggml_backend_dev_name, libggml.ggml_backend_dev_description):
-        call.restype, call.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
-    for i in range(libggml.ggml_backend_dev_count()):
-        device = libggml.ggml_backend_dev_get(i)
-        name, description = libggml.ggml_backend_dev_name(device), libggml.ggml_backend_dev_description(device)
-        found.append(f"{name.decode()} ({description.decode('utf-8', 'replace').strip()})")
-    return found

@@ -18,8 +18,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from tabby_lsp import machine
-from tabby_lsp.data import EngineSettings
+from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine.abort import AbortFlag
 from tabby_lsp.engine.draft import LONGEST_DRAFT
 from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
@@ -27,6 +26,7 @@ from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, cache_bytes,
 from tabby_lsp.engine.threads import Threads, running_mean, thread_counts
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.engine.watch import Watch
+from tabby_lsp.processes import machine
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +46,15 @@ SHORT_MILLISECONDS = 50.0
 ABORTED = 2  # what llama_decode returns when the flag was set
 
 
-class Cancelled(Exception):
-    """The abort flag was set: what was computed before it is kept."""
-
-
 class Model:
     """A model, its KV cache of `sequences` sequences, and the flag that stops its computing.
 
     Raises ModelError. `progress` is given the share that is loaded, 0 to 1; loading stops when it says False.
     """
 
-    def __init__(self, settings: EngineSettings, progress: Callable[[float], bool] = lambda share: True) -> None:
+    def __init__(self, settings: ModelSettings, progress: Callable[[float], bool] = lambda share: True) -> None:
         self.path = Path(settings.path)
+        self.repacked = settings.repacked
         weights = checked_size(self.path)
         lines = listen_to_log()
         llama_cpp.llama_backend_init()
@@ -93,9 +90,9 @@ class Model:
         self.flag = AbortFlag()
         self._abort_callback = ctypes.cast(self.flag.callback, llama_cpp.ggml_abort_callback)
         llama_cpp.llama_set_abort_callback(self._context, self._abort_callback, self.flag.address)
-        self._watch = Watch(self.flag.give_up)
-        self.yields = False  # leaves a core to others: nobody waits for what is computed now
-        self._milliseconds_per_token = {False: 1.0, True: 1.0}  # by `yields`
+        self._watch = Watch(self.flag.redo)
+        self.spares_core = False  # for others: nobody waits for what is computed now
+        self._milliseconds_per_token = {False: 1.0, True: 1.0}  # by `spares_core`
         self.rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
         self._warm_up()
 
@@ -171,16 +168,15 @@ class Model:
         """Tokens per second where somebody waits for them, a running mean."""
         return 1000.0 / self._milliseconds_per_token[False]
 
-    @property
-    def batch_size(self) -> int:
-        """Tokens per call, so that a cancel takes effect soon enough.
+    def batch_size(self, now: float) -> int:
+        """Tokens of a call that begins `now`, so that a cancel takes effect soon enough.
 
         On a GPU the flag is not polled inside a call at all: there the whole call is held to the limit. Single
         tokens, and then a small batch, where more threads are tried.
         """
         nodes = 1 if self.gpu_layers else LARGE_NODES_PER_LAYER * self.layers
-        size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token[self.yields])
-        if self._tries_more(time.perf_counter()) or self._threads.trials > 1:
+        size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token[self.spares_core])
+        if self._tries_more(now) or self._threads.trials > 1:
             return 1
         if self._threads.trials:
             size = min(size, BATCH_TILE)
@@ -188,33 +184,30 @@ class Model:
             size = size // BATCH_TILE * BATCH_TILE
         return max(SMALLEST_BATCH, min(LARGEST_BATCH, size, self.context_size))
 
-    def batch_within(self, milliseconds: float) -> int:
+    def batch_within(self, milliseconds: float, now: float) -> int:
         """Tokens per call that take about so long, or `SHORT_MILLISECONDS` if that is more."""
-        fitting = int(max(milliseconds, SHORT_MILLISECONDS) / self._milliseconds_per_token[self.yields])
-        return max(1, min(self.batch_size, fitting))
+        fitting = int(max(milliseconds, SHORT_MILLISECONDS) / self._milliseconds_per_token[self.spares_core])
+        return max(1, min(self.batch_size(now), fitting))
 
-    def evaluate(self, tokens: Sequence[int], position: int, sequence: int, outputs: int = 1) -> float:
+    def evaluate(self, tokens: Sequence[int], position: int, sequence: int, outputs: int = 1) -> float | None:
         """One call of llama_decode, of at most LARGEST_BATCH tokens; the logits of the last `outputs` of them can
-        then be read. Returns milliseconds.
-
-        Raises Cancelled if the flag was set; then the sequence holds an unknown number of these tokens.
+        then be read. Returns milliseconds, or None if the flag was set; then the sequence holds an unknown number of
+        these tokens.
         """
         places = [(token, position + i, sequence) for i, token in enumerate(tokens)]
         milliseconds = self._evaluate(places, outputs)
-        if len(tokens) >= SMALLEST_BATCH:
+        if milliseconds is not None and len(tokens) >= SMALLEST_BATCH:
             means = self._milliseconds_per_token
-            means[self.yields] = running_mean(means[self.yields], milliseconds / len(tokens), 0.3)
+            means[self.spares_core] = running_mean(means[self.spares_core], milliseconds / len(tokens), 0.3)
         return milliseconds
 
-    def evaluate_together(self, places: Sequence[tuple[int, int, int]]) -> None:
+    def evaluate_together(self, places: Sequence[tuple[int, int, int]]) -> bool:
         """One token, with its position and sequence, for each of several sequences; all of their logits can then be
-        read. Raises Cancelled as `evaluate` does.
+        read. False if the flag was set, as for `evaluate`.
         """
-        self._evaluate(places, len(places))
+        return self._evaluate(places, len(places)) is not None
 
-    def _evaluate(self, places: Sequence[tuple[int, int, int]], outputs: int) -> float:
-        if self.flag.aborted:
-            raise Cancelled
+    def _evaluate(self, places: Sequence[tuple[int, int, int]], outputs: int) -> float | None:
         batch = self._batch
         batch.n_tokens = len(places)
         for i, (token, position, sequence) in enumerate(places):
@@ -223,16 +216,20 @@ class Model:
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = sequence
             batch.logits[i] = i >= len(places) - outputs
-        milliseconds = self._decode(len(places))
-        while milliseconds is None:  # took too long with so many threads
+        while not self.flag.aborted:
+            milliseconds = self._decode(len(places))
+            if milliseconds is not None:
+                return milliseconds
+            if not self.flag.redone():
+                return None
+            # It took too long with so many threads: once more, with fewer.
             begins = {sequence: position for _, position, sequence in reversed(places)}
             for sequence, position in begins.items():
                 llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
-            milliseconds = self._decode(len(places))
-        return milliseconds
+        return None
 
     def _decode(self, tokens: int) -> float | None:
-        """Computes the batch, in milliseconds. None if it was given up, because the threads did not get their cores."""
+        """Computes the batch, in milliseconds. None if it was stopped. Raises ModelError."""
         # Only what is comparable is timed: steps of as many tokens, and parts of a prompt that are large enough.
         kind, units = (tokens, 1.0) if tokens < SMALLEST_BATCH else (SMALLEST_TIMED, float(tokens))
         timed = kind == tokens or tokens >= SMALLEST_TIMED
@@ -241,7 +238,7 @@ class Model:
         if tokens == 1 and self._tries_more(start):
             threads.try_more()
         count = threads.count
-        if self.yields and self.gpu_layers == 0:
+        if self.spares_core and self.gpu_layers == 0:
             count = min(count, threads.second)
         if count != self.threads:
             self.threads = count
@@ -253,21 +250,20 @@ class Model:
         if limit is not None:
             self._watch.end()
         now = time.perf_counter()
-        if self.flag.goes_on():
-            threads.give_up(count, now)
-            if result == ABORTED:
-                return None
+        if self.flag.to_be_redone:
+            threads.step_down(count, now)
         if result == ABORTED:
-            raise Cancelled
+            return None
         if result != 0:
             raise ModelError(f"llama.cpp could not decode ({result}).")
+        self.flag.redone()
         milliseconds = (now - start) * 1000
         if timed:
             threads.measured(kind, count, milliseconds, units, now)
         return milliseconds
 
     def _tries_more(self, now: float) -> bool:
-        return not self.yields and self._threads.due(now)
+        return not self.spares_core and self._threads.due(now)
 
     def logits(self, back: int = 1) -> npt.NDArray[np.float32]:
         """The logits after the last evaluated token or the one `back` from the end, shape (vocabulary,).

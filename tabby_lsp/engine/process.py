@@ -1,10 +1,7 @@
-"""The engine process: `python -m tabby_lsp.engine.process`, started by `client` with pipes on stdin and stdout.
+"""The engine process, started by `client` with pipes on stdin and stdout: one model, for whatever it is asked.
 
 One thread reads the pipe and sets the abort flag, the main thread runs llama.cpp. The process ends when the pipe
-closes, whatever it was doing: a killed editor leaves nothing behind.
-
-To it come `load` (first), `complete`, `write`, `cancel`. From it: `progress`, `ready` or `failed` (the model), then for
-each job `piece`s and one `done`, `cancelled` or `error`.
+closes, whatever it was doing: a killed editor leaves nothing behind. What the messages are says `messages`.
 """
 
 from __future__ import annotations
@@ -14,80 +11,134 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from tabby_lsp import languages, machine, wire
-from tabby_lsp.completion.layout import choose_layout
-from tabby_lsp.data import EngineSettings, from_json, to_json
-from tabby_lsp.engine.scheduler import Scheduler
-from tabby_lsp.wire import Pipe
+from tabby_lsp import __version__
+from tabby_lsp.engine.messages import (
+    Alive,
+    Cancel,
+    Cancelled,
+    Complete,
+    Failed,
+    Load,
+    Message,
+    MessageError,
+    Ping,
+    Progress,
+    Ready,
+    Refused,
+    Settle,
+    Write,
+    pack,
+    unpack,
+)
+from tabby_lsp.engine.scheduler import AHEAD, CHAT, COMPLETION, Scheduler
+from tabby_lsp.processes import machine, wire
+from tabby_lsp.processes.wire import Pipe
+
+log = logging.getLogger("tabby_lsp.engine")
+
+Send = Callable[[Message, int], None]
 
 
 def main() -> None:
     pipe = Pipe(machine.take_stdout())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the parent
     logging.basicConfig(stream=sys.stderr, level=os.environ.get("TABBY_LSP_LOG_LEVEL", "WARNING").upper())
+
+    def send(message: Message, id: int = 0) -> None:
+        pipe.send(**pack(message, id))
+
     first = wire.read(sys.stdin.buffer.read)
     if first is None:
         return
     scheduler = Scheduler()
-    threading.Thread(target=_listen, args=(scheduler, pipe), daemon=True).start()
-    settings = from_json(EngineSettings, first["settings"])
-    languages.use(settings.languages)
+    threading.Thread(target=_listen, args=(scheduler, send), daemon=True).start()
+    try:
+        load, _ = unpack(first)
+    except MessageError as error:
+        _refuse(scheduler, send, _other_version(error))
+    if not isinstance(load, Load) or load.version != __version__:
+        _refuse(scheduler, send, _other_version(f"version {getattr(load, 'version', '?')}"))
     try:
         # Here, not above: the reader must already notice a closed pipe while llama.cpp is loaded.
-        from tabby_lsp.engine.decode import ModelWriter
         from tabby_lsp.engine.loading import ModelError
         from tabby_lsp.engine.model import Model
         from tabby_lsp.engine.work import Worker
     except (ImportError, OSError, RuntimeError) as error:
-        _refuse(scheduler, pipe, f"llama.cpp cannot be loaded ({error}). Reinstall llama-cpp-python on this machine.")
+        _refuse(scheduler, send, f"llama.cpp cannot be loaded ({error}). Reinstall llama-cpp-python on this machine.")
     try:
-        model = Model(settings, _progress(pipe))
-        layout = choose_layout(model.vocab, settings.layout, settings.prompt_template)
+        worker = Worker(scheduler, Model(load.model, _progress(scheduler, send)), send)
+        ready = Ready(worker.info, worker.settle(load.completion) if load.completion else None)
     except (ModelError, ValueError) as error:
-        _refuse(scheduler, pipe, str(error))
-    scheduler.abort, scheduler.allow = model.flag.set, model.flag.clear
-    worker = Worker(scheduler, ModelWriter(model, settings.speculation), layout, settings, pipe.send)
-    pipe.send(kind="ready", info=to_json(worker.info))
+        _refuse(scheduler, send, str(error))
+    except Exception as error:  # whatever it is, it would be the same the next time
+        log.exception("loading %s", load.model.path)
+        _refuse(scheduler, send, f"{load.model.path} cannot be loaded: {type(error).__name__}: {error}.")
+    send(ready)
     while True:
         worker.run()
 
 
-def _listen(scheduler: Scheduler, pipe: Pipe) -> None:
-    """Reads the pipe until it closes, which ends the process."""
-    while (message := wire.read(sys.stdin.buffer.read)) is not None:
-        if message["kind"] == "cancel":
-            if scheduler.cancel(message["id"]):
-                pipe.send(kind="cancelled", id=message["id"])
-        else:
-            message["received"] = time.perf_counter()
-            scheduler.put(message["id"], message["priority"], message)
-    os._exit(0)
+def _listen(scheduler: Scheduler, send: Send) -> None:
+    """Reads the pipe until it closes, which ends the process. So does a fault: a deaf process is of no use."""
+    try:
+        while (packed := wire.read(sys.stdin.buffer.read)) is not None:
+            try:
+                message, id = unpack(packed)
+            except MessageError as error:
+                send(Refused(_other_version(error)), error.id)
+                continue
+            _take(scheduler, send, message, id)
+    except Exception:
+        log.exception("the pipe from the server")
+    finally:
+        os._exit(0)
 
 
-def _progress(pipe: Pipe) -> Callable[[float], bool]:
+def _take(scheduler: Scheduler, send: Send, message: Message, id: int) -> None:
+    if isinstance(message, Ping):
+        send(Alive(-1 if scheduler.idle else scheduler.steps), 0)
+    elif isinstance(message, Cancel):
+        if scheduler.cancel(id):
+            send(Cancelled(), id)
+    elif isinstance(message, Complete):
+        scheduler.put(id, AHEAD if message.request.ahead else COMPLETION, message)
+    elif isinstance(message, Write):
+        scheduler.put(id, CHAT, message)
+    elif isinstance(message, Settle):
+        scheduler.put(id, COMPLETION, message)
+    else:
+        send(Refused(f"a {type(message).__name__} at this point means nothing."), id)
+
+
+def _other_version(what: object) -> str:
+    return f"The server and this engine are of two versions of tabby-lsp ({what}). Restart the language server."
+
+
+def _progress(scheduler: Scheduler, send: Send) -> Callable[[float], bool]:
     last = 0
 
     def report(share: float) -> bool:
         nonlocal last
         percent = int(share * 20) * 5
+        scheduler.steps += 1
         if percent > last:
             last = percent
-            pipe.send(kind="progress", percent=percent)
+            send(Progress(percent), 0)
         return True
 
     return report
 
 
-def _refuse(scheduler: Scheduler, pipe: Pipe, reason: str) -> NoReturn:
+def _refuse(scheduler: Scheduler, send: Send, reason: str) -> NoReturn:
     """Says why there is no model, and answers every job with that, until the pipe closes."""
-    pipe.send(kind="failed", reason=reason)
+    send(Failed(reason), 0)
     while True:
-        pipe.send(kind="error", id=scheduler.take().id, message=reason)
-        scheduler.done()
+        job = scheduler.next()
+        send(Refused(reason), job.id)
+        scheduler.ended(job)
 
 
 if __name__ == "__main__":

@@ -1,117 +1,121 @@
 """Which job the model works on. Two threads meet here: one reads the pipe, one computes. Knows no tokens.
 
 The classes of jobs, the most urgent first, are `COMPLETION`, `CHAT`, `AHEAD` (a suggestion before it is asked for) and
-`BACKGROUND`. A job that comes while a less urgent one runs stops its computing through the same flag as a cancel does;
-what becomes of the stopped one is up to whoever runs it: `preempted` tells the two apart, and `more_urgent` and
-`resume` let it wait and go on.
+`BACKGROUND`. Jobs are done in steps: whoever computes asks `next` before each of them. A job that comes while a less
+urgent one computes, and a cancel, stop that step; the stopped job goes on at its next turn, or is closed.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from tabby_lsp.steps import Steps
 
 COMPLETION, CHAT, AHEAD, BACKGROUND = 0, 5, 7, 9
 READ_AHEAD = -1  # the id of the engine's own job of reading a prompt before it is needed: nobody is told of it
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """Lower priority numbers go first, then the order of arrival."""
+    """A request, and the steps of its work once it has begun. `turn` orders those of one class."""
 
+    id: int
     priority: int
-    arrival: int
-    id: int = field(compare=False)
-    message: dict[str, Any] = field(compare=False)
+    request: Any
+    turn: int = 0
+    steps: Steps[Any] | None = None
+    cancelled: bool = False
+    received: float = field(default_factory=time.perf_counter)
+
+    @property
+    def order(self) -> tuple[bool, int, int]:
+        """What is cancelled goes first: it is only closed. Then lower priority numbers, then the order of arrival."""
+        return not self.cancelled, self.priority, self.turn
 
 
 class Scheduler:
-    """A queue of jobs of which one runs. `abort` stops the running one's computing, `allow` lets the next begin."""
+    """The jobs that have not ended, one of which runs.
 
-    def __init__(self, abort: Callable[[], None] = lambda: None, allow: Callable[[], None] = lambda: None) -> None:
-        self.abort, self.allow = abort, allow
+    `abort` stops the step that is computed for good, `preempt` stops it for something more urgent, `allow` lets the
+    next one compute.
+    """
+
+    def __init__(self) -> None:
+        self.abort: Callable[[], None] = lambda: None
+        self.preempt: Callable[[], None] = lambda: None
+        self.allow: Callable[[], None] = lambda: None
+        # Long answers that take turns. With more of them than slots each would lose its own at every turn.
+        self.most_long = 1
+        self.steps = 0  # turns so far
         self._changed = threading.Condition()
-        self._waiting: list[Job] = []
+        self._jobs: list[Job] = []
         self._running: Job | None = None
-        self._preempted = False
-        self._suspended: list[Job] = []  # have begun, and wait for more urgent ones; the last one goes on first
-        self._cancelled: set[int] = set()  # of the suspended ones
-        self._arrivals = itertools.count()
+        self._turns = itertools.count()
 
-    def put(self, id: int, priority: int, message: dict[str, Any]) -> None:
+    def put(self, id: int, priority: int, request: Any) -> None:
         with self._changed:
-            heapq.heappush(self._waiting, Job(priority, next(self._arrivals), id, message))
+            self._jobs.append(Job(id, priority, request, next(self._turns)))
             if self._running is not None and priority < self._running.priority:
-                self._preempted = True
-                self.abort()
+                self.preempt()
             self._changed.notify()
 
-    def take(self) -> Job:
-        """The next job, which is the running one from then on. Waits for it."""
-        with self._changed:
-            while not self._waiting:
-                self._changed.wait()
-            return self._begin(heapq.heappop(self._waiting))
+    def next(self) -> Job:
+        """The job to do a step of, which is the running one from then on. Waits for one.
 
-    def more_urgent(self, running: Job) -> Job | None:
-        """The next job if it is more urgent than the one that was running, which waits from then on."""
+        Long answers take turns, so that each goes on; of the other classes the first to come is the first to end.
+        """
         with self._changed:
-            if not self._waiting or self._waiting[0].priority >= running.priority:
-                return None
-            if running not in self._suspended:
-                self._suspended.append(running)
-            return self._begin(heapq.heappop(self._waiting))
-
-    def resume(self, job: Job) -> bool:
-        """The job is the running one again. False if it was cancelled in the meantime."""
-        with self._changed:
-            if job in self._suspended:
-                self._suspended.remove(job)
-            self._begin(job)
-            alive = job.id not in self._cancelled
-            self._cancelled.discard(job.id)
-            return alive
-
-    @property
-    def preempted(self) -> bool:
-        """Whether the running job's computing was stopped for a more urgent one, and not for good."""
-        with self._changed:
-            return self._preempted
-
-    def done(self) -> None:
-        """The running job has ended: a cancel that comes now no longer means it."""
-        with self._changed:
+            if self._running is not None and self._running.priority == CHAT:
+                self._running.turn = next(self._turns)
             self._running = None
+            while not self._jobs:
+                self._changed.wait()
+            self._running = min(self._eligible(), key=lambda job: job.order)
+            self.steps += 1
+            self.allow()
+            return self._running
+
+    def _eligible(self) -> list[Job]:
+        """The jobs that may go on: of the long answers only so many at a time, the others wait for one to end."""
+        begun = sum(job.priority == CHAT and job.steps is not None for job in self._jobs)
+        return [job for job in self._jobs if job.priority != CHAT or job.steps is not None or begun < self.most_long]
+
+    def ended(self, job: Job) -> None:
+        """A cancel that comes now no longer means it."""
+        with self._changed:
+            self._jobs.remove(job)
+            if self._running is job:
+                self._running = None
 
     def cancel(self, id: int) -> bool:
         """Stops a job. True if it had not begun, and so will never answer by itself."""
         with self._changed:
-            if self._running is not None and self._running.id == id:
-                self._preempted = False
+            for job in self._jobs:
+                if job.id == id:
+                    break
+            else:
+                return False
+            if job is not self._running and job.steps is None:
+                self._jobs.remove(job)
+                return True
+            job.cancelled = True
+            if job is self._running:
                 self.abort()
-                return False
-            if any(job.id == id for job in self._suspended):
-                self._cancelled.add(id)
-                return False
-            return bool(self._drop(lambda job: job.id == id))
+            return False
 
     def drop(self, *priorities: int) -> list[Job]:
-        """Takes out the jobs of some classes that have not begun."""
+        """Takes out the jobs of some classes but for the running one, whether they have begun or not."""
         with self._changed:
-            return self._drop(lambda job: job.priority in priorities)
+            dropped = [job for job in self._jobs if job.priority in priorities and job is not self._running]
+            self._jobs = [job for job in self._jobs if job not in dropped]
+            return dropped
 
-    def _drop(self, which: Callable[[Job], bool]) -> list[Job]:
-        dropped = [job for job in self._waiting if which(job)]
-        self._waiting = [job for job in self._waiting if not which(job)]
-        heapq.heapify(self._waiting)
-        return dropped
-
-    def _begin(self, job: Job) -> Job:
-        self._running = job
-        self._preempted = False
-        self.allow()
-        return job
+    @property
+    def idle(self) -> bool:
+        with self._changed:
+            return not self._jobs

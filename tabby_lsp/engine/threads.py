@@ -84,9 +84,9 @@ class Threads:
             self.trials = 0 if units > 1 else max(1, self.trials - 1)
         self._slow = self._slow + 1 if each > SLOW * usual else 0
         if self._slow >= SLOW_STEPS:
-            self.give_up(count, now)
+            self.step_down(count, now)
 
-    def give_up(self, count: int, now: float) -> None:
+    def step_down(self, count: int, now: float) -> None:
         """A step with so many threads took too long."""
         self._level = min(self.counts.index(count) + 1, len(self.counts) - 1)
         self._tried, self._slow, self.trials = now, 0, 0

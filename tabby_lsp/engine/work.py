@@ -1,26 +1,46 @@
-"""What the engine does for each kind of job: `complete`, `write` and, for itself, reading a prompt ahead.
+"""What the engine does for each kind of job: `Complete`, `Write`, `Settle` and, for itself, reading a prompt ahead.
 
-Owns the budgets of prompts and what waits for what. Knows neither the pipe's bytes nor llama.cpp.
+Each is a generator of steps; the worker asks the scheduler before every step which job goes on. A job that is stopped
+for a more urgent one goes on where it was, one that is cancelled is closed, and one that fails says why: the others go
+on. Owns the budgets of prompts. Knows neither the pipe's bytes nor llama.cpp.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
+from tabby_lsp import languages
 from tabby_lsp.completion.confidence import least
 from tabby_lsp.completion.context import NO_GAIN
-from tabby_lsp.completion.layout import Layout
+from tabby_lsp.completion.layout import Layout, choose_layout
 from tabby_lsp.completion.pipeline import Budget, Earlier, complete
 from tabby_lsp.completion.prompt import SNIPPET_SHARE, Prompt
-from tabby_lsp.data import CompletionContext, EngineSettings, ModelInfo, Sampling, from_json, to_json
+from tabby_lsp.data import CompletionInfo, CompletionRequest, CompletionSettings, ModelInfo
 from tabby_lsp.engine.decode import ModelWriter
-from tabby_lsp.engine.loading import ModelError
-from tabby_lsp.engine.model import Cancelled, Model
-from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, READ_AHEAD, Job, Scheduler
+from tabby_lsp.engine.draft import Speculation
+from tabby_lsp.engine.messages import (
+    Answer,
+    Cancelled,
+    Complete,
+    Completed,
+    Message,
+    Piece,
+    Refused,
+    Settle,
+    Settled,
+    Write,
+    Written,
+)
+from tabby_lsp.engine.model import Model
+from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, COMPLETION, READ_AHEAD, Job, Scheduler
+from tabby_lsp.engine.slots import Slots
+from tabby_lsp.steps import Steps
 
 log = logging.getLogger("tabby_lsp.engine")
 
@@ -44,28 +64,43 @@ PLAIN_KERNELS = (
 )
 
 
-def describe(model: Model, layout: Layout, settings: EngineSettings) -> ModelInfo:
-    fitting = int(model.prefill_rate * FULL_SECONDS) // PROMPT_STEP * PROMPT_STEP
-    wanted = settings.max_prompt_tokens or max(SMALLEST_PROMPT, fitting)
-    longest = min(wanted, model.context_size)
+@dataclass(frozen=True, slots=True)
+class ReadAhead:
+    """Reads prompts that nobody has asked to go on from yet, all but the first, each to take the place of the one
+    before it."""
+
+    prompts: tuple[tuple[int, ...], ...]
+
+
+def model_info(model: Model) -> ModelInfo:
     return ModelInfo(
         name=model.name,
-        path=settings.path,
+        path=str(model.path),
         description=model.description,
-        family=layout.family.name,
-        layout=layout.name,
         device="gpu" if model.gpu_layers else "cpu",
         gpu_layers=min(model.gpu_layers, model.layers + 1),
         threads=model.threads,
         context_size=model.context_size,
         parallelism=model.parallelism,
-        max_prompt_tokens=longest,
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
+        notes=() if model.repacked else (PLAIN_KERNELS,),
+    )
+
+
+def completion_info(model: Model, layout: Layout, settings: CompletionSettings, rate: float) -> CompletionInfo:
+    """How a model that reads so many tokens a second completes."""
+    fitting = int(rate * FULL_SECONDS) // PROMPT_STEP * PROMPT_STEP
+    wanted = settings.max_prompt_tokens or max(SMALLEST_PROMPT, fitting)
+    longest = min(wanted, model.context_size)
+    return CompletionInfo(
+        family=layout.family.name,
+        layout=layout.name,
+        max_prompt_tokens=longest,
         confidence=least(settings.confidence),
         uses_context=model.name not in NO_GAIN,
         context_room=int(longest * SNIPPET_SHARE * CHARACTERS_PER_TOKEN),
-        notes=layout.notes if settings.repacked else (*layout.notes, PLAIN_KERNELS),
+        notes=layout.notes,
     )
 
 
@@ -86,126 +121,143 @@ def prompt_sizes(full: int, quick: int) -> tuple[int, ...]:
 
 
 class Worker:
-    """Does one job after the other, and those that are more urgent in between. `send` is given what is to be told."""
+    """Does the jobs of a scheduler, a step at a time. `send` is given what is to be told of which job."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        writer: ModelWriter,
-        layout: Layout,
-        settings: EngineSettings,
-        send: Callable[..., None],
-    ) -> None:
-        self.info = describe(writer.model, layout, settings)
-        self._scheduler, self._writer, self._layout, self._settings = scheduler, writer, layout, settings
-        self._send = send
+    def __init__(self, scheduler: Scheduler, model: Model, send: Callable[[Message, int], None]) -> None:
+        self.model, self.slots, self.info = model, Slots(model), model_info(model)
+        self._scheduler, self._send = scheduler, send
+        self._speculation = Speculation()
+        self.slots.measured = self._speculation.measured
+        self._rate = model.prefill_rate  # as measured at loading: prompts must not change their size with the weather
+        self._layouts: dict[tuple[str, str], Layout] = {}
+        self._languages = CompletionSettings().languages
         self._earlier: Earlier = {}
         self._quick = 0
-        self._job: Job | None = None
-        writer.sessions.yielded = self._run_more_urgent
+        scheduler.most_long = max(1, model.sequences - 1)  # one is left for completions
+        scheduler.abort, scheduler.allow = model.flag.set, model.flag.clear
+        # A memory that cannot be cut loses all it holds in an abort: there the step is left to end by itself.
+        scheduler.preempt = model.flag.set if model.rolls_back else lambda: None
 
     def run(self) -> None:
-        """Does the next job. Waits for it."""
-        self._do(self._scheduler.take())
-        self._scheduler.done()
-
-    def _do(self, job: Job) -> None:
-        self._job = job
-        self._set_pace(job)
-        waited = (time.perf_counter() - job.message.get("received", time.perf_counter())) * 1000
+        """Does a step of the job whose turn it is. Waits for one."""
+        job = self._scheduler.next()
+        if job.cancelled:
+            self._end(job, Cancelled())
+            return
+        self.model.spares_core = job.priority in (AHEAD, BACKGROUND)
         try:
-            if job.id == READ_AHEAD:
-                self._writer.read_ahead(job.message["prompts"])
-                return
-            answer = self._write(job) if job.message["kind"] == "write" else self._complete(job, waited)
-        except Cancelled:
-            if job.id == READ_AHEAD and self._scheduler.preempted:
-                self._scheduler.put(job.id, job.priority, job.message)  # a request drops it, what is shorter does not
-            answer = {"kind": "cancelled"}
-        except (ModelError, TypeError, ValueError) as error:
+            if job.steps is None:
+                job.steps = self._begin(job)
+            next(job.steps)
+        except StopIteration as end:
+            self._end(job, end.value)
+        except Exception as error:  # whatever it is, it is this job's alone
             log.exception("job %s", job.id)
-            answer = {"kind": "error", "message": str(error)}
+            self._end(job, Refused(str(error) or type(error).__name__))
+
+    def _end(self, job: Job, answer: Message) -> None:
+        if job.steps is not None:
+            job.steps.close()
         if job.id != READ_AHEAD:
-            self._send(**answer, id=job.id)
+            self._send(answer, job.id)
+        self._scheduler.ended(job)
 
-    def _set_pace(self, job: Job) -> None:
-        self._writer.patient = job.priority != COMPLETION
-        self._writer.model.yields = job.priority in (AHEAD, BACKGROUND)
+    def _begin(self, job: Job) -> Steps[Answer | None]:
+        request = job.request
+        if isinstance(request, Complete):
+            return self._complete(job, request.request)
+        if isinstance(request, Write):
+            return self._write(job, request)
+        if isinstance(request, ReadAhead):
+            return self._read_ahead(request)
+        if isinstance(request, Settle):
+            return self._settle(request)
+        raise ValueError(f"no job is a {type(request).__name__}")
 
-    def _run_more_urgent(self) -> bool:
-        """Computing was stopped. If that was for a more urgent job: does it, and says that this one goes on.
+    def settle(self, settings: CompletionSettings) -> CompletionInfo:
+        """How the model completes under these settings. Raises ValueError if it cannot."""
+        return completion_info(self.model, self._layout(settings), settings, self._rate)
 
-        What is done ahead begins again, if it is still wanted: what was read of it is kept.
-        """
-        job = self._job
-        assert job is not None
-        if job.priority != CHAT or not self._scheduler.preempted:
-            return False
-        while urgent := self._scheduler.more_urgent(job):
-            self._do(urgent)
-        self._job = job
-        self._set_pace(job)
-        return self._scheduler.resume(job)
+    def _settle(self, request: Settle) -> Steps[Settled]:
+        yield
+        return Settled(self.settle(request.completion))
 
-    def _complete(self, job: Job, waited: float) -> dict[str, Any]:
-        message = job.message
-        sampling = from_json(Sampling, message["sampling"])
+    def _layout(self, settings: CompletionSettings) -> Layout:
+        if settings.languages != self._languages:
+            self._languages = settings.languages
+            languages.use(settings.languages)
+        key = settings.layout, settings.prompt_template
+        if key not in self._layouts:
+            self._layouts[key] = choose_layout(self.model.vocab, *key)
+        return self._layouts[key]
+
+    def _writer(self, job: Job, speculates: bool = True) -> contextlib.closing[ModelWriter]:
+        patient = job.priority != COMPLETION
+        return contextlib.closing(ModelWriter(self.model, self.slots, self._speculation, speculates, patient))
+
+    def _complete(self, job: Job, request: CompletionRequest) -> Steps[Completed]:
+        waited = (time.perf_counter() - job.received) * 1000
         if job.priority == COMPLETION:  # what was begun for a place that has been left
             for dropped in self._scheduler.drop(AHEAD, BACKGROUND):
+                if dropped.steps is not None:
+                    dropped.steps.close()
                 if dropped.id != READ_AHEAD:
-                    self._send(kind="cancelled", id=dropped.id)
+                    self._send(Cancelled(), dropped.id)
+        layout, info = self._layout(request.settings), self.settle(request.settings)
         # The prompt and its answer share the context; a request for very many tokens must leave room for text.
-        longest = max(self.info.context_size // 2, self.info.context_size - sampling.max_tokens)
-        full = min(self.info.max_prompt_tokens, longest)
-        rate = self._writer.model.prefill_rate
+        size = self.model.context_size
+        full = min(info.max_prompt_tokens, max(size // 2, size - request.sampling.max_tokens))
+        rate = self.model.prefill_rate
         self._quick = quick_budget(rate, self._quick)
-        candidates, patient = message.get("candidates", 1), bool(message.get("patient"))
-        waits = job.priority == COMPLETION and candidates == 1 and not patient
+        hurried = job.priority == COMPLETION and request.candidates == 1 and not request.unhurried
         budget = Budget(
-            (full,) if patient else prompt_sizes(full, self._quick),
+            (full,) if request.unhurried else prompt_sizes(full, self._quick),
             int(rate * SOON_SECONDS),
-            WRITE_SECONDS if waits else math.inf,
-            self.info.confidence,
+            WRITE_SECONDS if hurried else math.inf,
+            info.confidence,
         )
-        completion = complete(
-            self._writer,
-            self._layout,
-            message["document"],
-            from_json(CompletionContext, message["context"]),
-            sampling,
-            self._settings.stop_words,
-            budget,
-            lambda text: self._send(kind="piece", id=job.id, text=text),
-            self.info.name,
-            bool(message.get("show_prompt")),
-            self._earlier,
-            self._read_ahead if message.get("reads_ahead") else lambda prompts: None,
-            candidates,
-        )
-        answer = to_json(completion)
-        answer["timing"]["queue"] = round(waited, 3)
-        return {"kind": "done", "completion": answer}
+        with self._writer(job, request.settings.speculation) as writer:
+            completion = yield from complete(
+                writer,
+                layout,
+                request,
+                budget,
+                lambda text: self._send(Piece(text), job.id),
+                self._earlier,
+                self._put_read_ahead if request.reads_ahead else lambda prompts: None,
+            )
+        timing = replace(completion.timing, queue=round(waited, 3))
+        return Completed(replace(completion, model=self.model.name, timing=timing))
 
-    def _read_ahead(self, prompts: Sequence[Prompt]) -> None:
-        message = {"kind": "read ahead", "prompts": [prompt.tokens for prompt in prompts]}
-        self._scheduler.put(READ_AHEAD, BACKGROUND, message)
+    def _put_read_ahead(self, prompts: Sequence[Prompt]) -> None:
+        self._scheduler.put(READ_AHEAD, BACKGROUND, ReadAhead(tuple(tuple(each.tokens) for each in prompts)))
 
-    def _write(self, job: Job) -> dict[str, Any]:
-        """Goes on from a text, in the second class: a suggestion that is asked for in between comes first."""
-        layout, message = self._layout, job.message
-        tokens = [*layout.bos, *layout.plain.tokens(message["text"])]
-        room = self.info.context_size - len(tokens)
-        if not tokens or room < 1:
-            raise ValueError(f"a text of {len(tokens)} tokens cannot be gone on from in {self.info.context_size}.")
-        prefilled = self._writer.prefill(tokens, pinned=True)
-        written = []
+    def _read_ahead(self, request: ReadAhead) -> Steps[None]:
+        holder = object()
         try:
-            for token in self._writer.decode(from_json(Sampling, message["sampling"])):
-                if self._writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens:
+            for smaller, larger in itertools.pairwise(request.prompts):
+                if self.slots.unread(larger, holder):
+                    yield from self.slots.prefill(larger, holder, patient=True)
+                self.slots.retire(smaller, larger, holder)
+        finally:
+            self.slots.release(holder)
+
+    def _write(self, job: Job, request: Write) -> Steps[Written]:
+        """Goes on from a text, in the second class: a suggestion that is asked for in between comes first."""
+        layout = self._layout(CompletionSettings())
+        tokens = [*layout.bos, *layout.plain.tokens(request.text)]
+        room = self.model.context_size - len(tokens)
+        if not tokens or room < 1:
+            raise ValueError(f"a text of {len(tokens)} tokens cannot be gone on from in {self.model.context_size}.")
+        written = []
+        with self._writer(job) as writer:
+            prefilled = yield from writer.prefill(tokens)
+            for token in writer.decode(request.sampling):
+                if token is None:
+                    yield
+                    continue
+                if writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens:
                     break
                 written.append(token.text)
-                self._send(kind="piece", id=job.id, text=token.text)
-        finally:
-            self._writer.sessions.release()
-        text = "".join(written)
-        return {"kind": "done", "text": text, "evaluated": prefilled.evaluated, "generated": len(written)}
+                self._send(Piece(token.text), job.id)
+        return Written("".join(written), prefilled.evaluated, len(written))

@@ -23,8 +23,8 @@ from typing import Any
 
 import llama_cpp
 
-from tabby_lsp import machine
 from tabby_lsp.engine.threads import thread_counts
+from tabby_lsp.processes import machine
 
 WIDTH, FEED_FORWARD, HEADS, HEADS_KV, LAYERS = 1024, 4864, 16, 2, 7
 VOCABULARY = 256

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tabby_lsp.data import EngineSettings, Sampling, Snippet
+from tabby_lsp.data import Sampling, Snippet
+from tabby_lsp.engine.client import Engine
 from tabby_lsp.evaluation.holes import KINDS, Hole, choose
 from tabby_lsp.evaluation.measures import Filled
 from tabby_lsp.evaluation.report import figures, table
@@ -31,7 +32,7 @@ async def evaluate(
     folders: Sequence[Path],
     holes: int,
     seed: int,
-    settings: EngineSettings,
+    make_engine: Callable[[], Engine],
     sampling: Sampling,
     tell: Callable[[str], None],
 ) -> Variants:
@@ -49,7 +50,9 @@ async def evaluate(
         with tempfile.TemporaryDirectory() as temporary:
             search = index_of(folder, Path(temporary, "index.sqlite"))
             retrieve = partial(_related, search, folder, name)
-            variants = await fill(chosen, name, settings, sampling, retrieve, partial(_progress, tell, 2 * len(chosen)))
+            variants = await fill(
+                chosen, name, make_engine, sampling, retrieve, partial(_progress, tell, 2 * len(chosen))
+            )
             search.close()
         for variant, filled in variants.items():
             together.setdefault(variant, []).extend(filled)

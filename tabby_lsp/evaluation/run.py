@@ -9,7 +9,7 @@ from pathlib import Path
 from tabby_lsp.completion.filters import FILTERS, clean
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.pipeline import ended
-from tabby_lsp.data import Completion, CompletionContext, EngineSettings, Sampling, Snippet
+from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling, Snippet
 from tabby_lsp.engine.client import Engine
 from tabby_lsp.evaluation.holes import File, Hole, read_files
 from tabby_lsp.evaluation.measures import Filled
@@ -52,7 +52,7 @@ def _sources(folder: Path) -> Iterable[tuple[str, str, str]]:
 async def fill(
     holes: Sequence[Hole],
     repository: str,
-    settings: EngineSettings,
+    make_engine: Callable[[], Engine],
     sampling: Sampling,
     retrieve: Retrieve | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -63,10 +63,10 @@ async def fill(
     """
     contexts = [hole.context(repository) for hole in holes]
     variants: dict[str, list[Filled]] = {}
-    engine = Engine(settings)
+    engine = make_engine()
     engine.start()
     try:
-        info = await engine.ready()
+        _, info = await engine.ready_to_complete()
         confidence = info.confidence
         done = [await _ask(engine, context, sampling, progress, number) for number, context in enumerate(contexts)]
         variants |= _variants(holes, contexts, done, confidence)
@@ -88,7 +88,7 @@ async def fill(
 async def _ask(
     engine: Engine, context: CompletionContext, sampling: Sampling, progress: Callable[[int], None], number: int
 ) -> Completion:
-    completion = await engine.generate("", context, sampling, patient=True).result
+    completion = await engine.complete(CompletionRequest("", context, sampling, unhurried=True)).result
     progress(number + 1)
     return completion
 

@@ -12,21 +12,28 @@ from tabby_lsp.languages import built_in, language_of_path
 HEAD_BYTES = 16 << 10  # of a file are looked at to say what it is: behind a long licence the code has begun
 
 _SECRET = re.compile(
-    r"\.env.*|.*\.env|\.(netrc|npmrc|pypirc|pgpass|htpasswd|my\.cnf|dockercfg|git-credentials|s3cfg|boto|vault-token)"
-    r"|_netrc|.*\.(pem|key|p12|pfx|p8|jks|keystore|kdbx?|ppk|gpg|pgp|ovpn|agekey)"
+    r"\.env.*|.*\.env(\.(sh|bash|zsh|fish|bat|cmd|ps1))?|.*\.htpasswd"
+    r"|\.(netrc|npmrc|pypirc|pgpass|my\.cnf|dockercfg|git-credentials|s3cfg|boto|vault-token)|_netrc"
+    r"|.*\.(pem|key|p12|pfx|p8|jks|keystore|kdbx?|ppk|gpg|pgp|ovpn|agekey)"
     r"|.*\.tfvars(\.json)?|.*\.tfstate(\.backup)?|kubeconfig|service[-_]?account.*\.json|\..*_history",
     re.IGNORECASE,
 )
-_SECRET_UNLESS_CODE = re.compile(r"(\.?credentials?|\.?secrets?|id_(rsa|dsa|ecdsa|ed25519))([._-].*)?", re.IGNORECASE)
+_SECRET_IN = re.compile(r"(.*/)?\.?(docker/config\.json|aws/config|kube/config)", re.IGNORECASE)  # by the folder, too
+_SECRET_UNLESS_CODE = re.compile(
+    r"(\.?credentials?|\.?secrets?|\.?htpasswd|(.+[._-])?deploy[_-]keys?|id_(rsa|dsa|ecdsa|ed25519))([._-].*)?",
+    re.IGNORECASE,
+)
 _DATA_LANGUAGES = {"plaintext", "json", "yaml", "toml", "xml"}
 
 
-def is_secret(name: str) -> bool:
-    """Whether a file of this name may hold passwords or keys, and so must not be shown to anybody, models included.
+def is_secret(path: str) -> bool:
+    """Whether a file may hold passwords or keys, by its path with "/", and so must not be shown to anybody, models
+    included.
 
     Cautious: an `.env.example` is taken for one. But a `credentials.py` is a program about credentials.
     """
-    if _SECRET.fullmatch(name):
+    name = path.rpartition("/")[2]
+    if _SECRET.fullmatch(name) or _SECRET_IN.fullmatch(path):
         return True
     # By the table without the user's languages: that a "yaml" is now called otherwise makes it no program.
     return _SECRET_UNLESS_CODE.fullmatch(name) is not None and language_of_path(name, built_in()) in _DATA_LANGUAGES

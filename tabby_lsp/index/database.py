@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tabby_lsp.processes import machine
+
 # To be raised whenever other things are stored, or `outline` or `terms` say other things of the same text.
 VERSION = 1
 PATIENCE = 60  # seconds that a change waits for the other writer, who holds the file for far less than one
@@ -140,7 +142,8 @@ class Database:
         while True:
             before = _node(path)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                machine.private_folder(path.parent)
+                machine.private_file(path)  # what SQLite makes beside it has its mode
                 database = _connected(str(path))
                 self._node = _node(path)
                 if before in (None, self._node):

@@ -22,8 +22,7 @@ class Disabled:
         for each in patterns:
             if each.strip() and not each.startswith("#") and not settings_layer((each,)).patterns.each:
                 self.problems.append(
-                    f"`completion.disable`: {each!r} names nothing. It must be a pattern of a `.gitignore`, with three "
-                    "stars at most."
+                    f"`completion.disable`: {each!r} names nothing. It must be a pattern of a `.gitignore`."
                 )
 
     def names(self, path: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tabby_lsp import config
 from tabby_lsp.data import AdditionalLanguage
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import IndexSettings
 
 
@@ -94,9 +95,9 @@ def _why_not(folder: Path) -> str:
         place = folder.resolve()
         if place.parent == place:
             return "the root of a file system"
-        if Path.home().resolve().is_relative_to(place):
+        if machine.home().resolve().is_relative_to(place):
             return "your home directory, or holds it"
-    except (OSError, RuntimeError, ValueError):  # a loop of links, no home, a NUL in the name
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL in the name
         return "not a folder that can be read"
     return ""
 

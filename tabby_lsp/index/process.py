@@ -9,6 +9,8 @@ To it come `open` (first), `buffer`, `closed`, `changed`, `rescan`. From it: `re
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -19,13 +21,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from tabby_lsp import languages, machine, wire
+from tabby_lsp import config, languages
 from tabby_lsp.data import from_json, to_json
+from tabby_lsp.index import expiry
 from tabby_lsp.index.plan import IndexState, Plan
-from tabby_lsp.index.upkeep import Place, Upkeep
-from tabby_lsp.wire import Pipe
+from tabby_lsp.index.upkeep import FILE_SECONDS, Place, Upkeep
+from tabby_lsp.processes import machine, wire
+from tabby_lsp.processes.wire import Pipe
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses: a parse that eats more ends this process and nothing else
 LOOK_SECONDS = 5.0  # between two looks at what others do to the index
@@ -57,6 +62,8 @@ def main() -> None:
     messages: Messages = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(messages,), daemon=True).start()
     plan = from_json(Plan, first["plan"])
+    with contextlib.suppress(OSError):  # the store says it better
+        machine.private_folder(config.data_folder())
     languages.use(plan.languages)
     try:
         upkeep = Upkeep(plan, lambda mark: pipe.send(kind="reading", mark=mark), first["deaths"])
@@ -67,6 +74,7 @@ def main() -> None:
         advice = "Nobody else could read that, so there is none. Set TABBY_ROOT to a folder that can be written."
         pipe.send(kind="failed", reason=f"{upkeep.store.reason} {advice}")
         return
+    threading.Thread(target=_tidy, args=(plan,), daemon=True).start()  # some disks answer late, or never
     work = Work(upkeep, messages, pipe, plan.watched)
     for message in first["buffers"]:
         work.do(message)
@@ -81,6 +89,13 @@ def _listen(messages: Messages) -> None:
     messages.put(None)
     time.sleep(CLOSE_SECONDS)
     os._exit(0)
+
+
+def _tidy(plan: Plan) -> None:
+    database = Path(plan.database)
+    with contextlib.suppress(OSError):  # then the next one does it
+        expiry.note(database, plan.folders)
+        expiry.forget(database.parent)
 
 
 class Work:
@@ -104,7 +119,16 @@ class Work:
 
     def go_on(self) -> bool:
         """Does one thing. False when the pipe has closed."""
-        for message in _without_outdated(self._arrived()):
+        messages = _without_outdated(self._arrived())
+        # What holds the interpreter keeps `_listen` from seeing that the server is gone. This thread is none of its.
+        faulthandler.dump_traceback_later(FILE_SECONDS, exit=True)
+        try:
+            return self._do_next(messages)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _do_next(self, messages: list[Message | None]) -> bool:
+        for message in messages:
             if message is None:
                 return False
             self.do(message)

@@ -9,8 +9,9 @@ The queries in `queries/` name what they find; this module knows those names and
 - `@outer` and `@decorated` begin before the definition that is first in them and belong to it; what is `@outer`
   belongs to its signature too. `@attached` and `@comment` belong to the definition in the line below.
 - `@doc` is a docstring, if a body begins with it.
-- `@import`, with `@import.module`, `.name` and `.alias`; with `.function` only if it is one that imports. References
-  are not looked for in it, nor in `@import.whole`.
+- `@import`, with `@import.module`, `.name` and `.alias`; with `.function` only if it is one that imports. What of a
+  pattern is in its `@import.statement` belongs to each `@import` there. References are not looked for in an import,
+  nor in `@import.whole`.
 - `@reference` is any identifier. In an `@error` the lines are read, too.
 
 Patterns marked "older" or "newer" are of one generation of grammars (see `tabby_lsp.syntax`).
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -38,6 +39,7 @@ __all__ = ["Import", "Outline", "Symbol", "outline"]
 
 _KINDS = ("class", "function", "module", "type", "constant", "variable", "")  # the most telling first
 _IS_TYPE = {kind: kind in ("class", "type") for kind in _KINDS}
+_STATEMENT = "import.statement"
 _IMPORTING = {"require", "require_relative", "load", "autoload"}
 _SINGLE = ("decorated", "outer", "attached", "comment", "doc", "import.whole", "error")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
@@ -74,14 +76,15 @@ def _read(
     if reading is None:
         return None
     single: dict[str, list[Capture]] = {name: [] for name in _SINGLE}
-    matches: dict[int, list[Capture]] = {}
+    patterns: dict[int, list[Capture]] = {}
     for each in reading.captures:
         if each.name in single:
             single[each.name].append(each)
         else:
-            matches.setdefault(each.match, []).append(each)
-    imports, spans = _imports(text, matches.values())
-    definitions, names = _definitions(text, matches.values())
+            patterns.setdefault(each.pattern, []).append(each)
+    things = [thing for number in sorted(patterns) for thing in _parted(patterns[number], reading.names[number])]
+    imports, spans = _imports(text, things)
+    definitions, names = _definitions(text, things)
     definitions = [each for each in definitions if (each.start, each.end) not in spans]  # `const a = require("a")`
     _extend(definitions, text, single)
     _comment(definitions, text, single)
@@ -117,9 +120,12 @@ def query(language: str) -> str:
     return "\n".join(folder.joinpath(f"{name}.scm").read_text(encoding="utf-8") for name in names)
 
 
+Thing = tuple[Capture, Sequence[Capture]]  # what is defined or imported, and its parts
+
+
 @dataclass(slots=True)
 class _Node:
-    """What the matches say of one node that defines something."""
+    """What the patterns say of one node that defines something."""
 
     node: Capture
     kinds: set[str] = field(default_factory=set)
@@ -129,16 +135,15 @@ class _Node:
     receiver: str = ""
 
 
-def _definitions(text: str, matches: Iterable[Sequence[Capture]]) -> tuple[list[Definition], set[int]]:
+def _definitions(text: str, things: Iterable[Thing]) -> tuple[list[Definition], set[int]]:
     """The definitions in order of the file, and where the names stand that they define."""
     nodes: dict[tuple[int, int], _Node] = {}
-    for match in matches:
-        whole = next((each for each in match if each.name == "scope" or each.name.startswith("definition.")), None)
-        if whole is None:
+    for whole, parts in things:
+        if whole.name == "import":
             continue
         node = nodes.setdefault((whole.start, whole.end), _Node(whole))
         node.kinds.add(whole.name.partition(".")[2])
-        for each in match:
+        for each in parts:
             if each.name == "name" and _NAME.fullmatch(text, each.start, each.end):
                 node.names.append(each)
             elif each.name == "body":
@@ -157,6 +162,32 @@ def _definitions(text: str, matches: Iterable[Sequence[Capture]]) -> tuple[list[
             if not (found and _is_twin(found[-1], definition)):
                 found.append(definition)
     return found, places
+
+
+def _parted(captures: Sequence[Capture], names: frozenset[str]) -> Iterator[Thing]:
+    """The things that a pattern finds, each with what belongs to it: what is in it and in none that is further inside,
+    and what is only in the statement around several. Those that lack one of the pattern's names were not found.
+    """
+    wholes = {name for name in names if name in ("import", "scope") or name.startswith("definition.")}
+    things: list[tuple[Capture, list[Capture], list[Capture]]] = []
+    around: list[tuple[Capture, list[Capture]]] = []  # the nodes with parts, from the outermost on
+    ranks = {_STATEMENT: 0, **dict.fromkeys(wholes, 1)}
+    for each in sorted(set(captures), key=lambda each: (each.start, -each.end, ranks.get(each.name, 2))):
+        while around and around[-1][0].end < each.end:
+            around.pop()
+        if each.name in ranks:
+            parts: list[Capture] = []
+            if each.name in wholes:
+                things.append((each, parts, around[-1][1] if around and around[-1][0].name == _STATEMENT else []))
+            around.append((each, parts))
+        elif around:
+            # A body that is all of a thing inside of it is none of that thing's, which has a name besides it.
+            thing = around[-1][0]
+            is_around = (each.start, each.end) == (thing.start, thing.end) and len(names) > 2 and len(around) > 1
+            around[-2 if is_around else -1][1].append(each)
+    for whole, parts, shared in things:
+        if {_STATEMENT, whole.name, *(each.name for each in (*parts, *shared))} >= names:
+            yield whole, [*shared, *parts]
 
 
 def _names(text: str, captures: Iterable[Capture]) -> dict[str, int]:
@@ -257,29 +288,35 @@ def _missed(
     return found
 
 
-def _imports(text: str, matches: Iterable[Sequence[Capture]]) -> tuple[list[Import], set[tuple[int, int]]]:
+def _imports(text: str, things: Iterable[Thing]) -> tuple[list[Import], set[tuple[int, int]]]:
     """The imports in order of the file, and where they stand."""
-    nodes: dict[tuple[int, int], dict[str, list[str]]] = {}
-    for match in matches:
-        said = {each.name: each for each in match}
-        whole, function = said.get("import"), said.get("import.function")
-        if whole is None or (function is not None and text[function.start : function.end] not in _IMPORTING):
+    nodes: dict[tuple[int, int], list[Capture]] = {}
+    for whole, parts in things:
+        if whole.name != "import" or any(
+            each.name == "import.function" and text[each.start : each.end] not in _IMPORTING for each in parts
+        ):
             continue
-        node = nodes.setdefault((whole.start, whole.end), {"import.module": [], "import.name": [], "import.alias": []})
-        for name, values in node.items():
-            each = said.get(name)
-            if each is not None and text[each.start : each.end] not in values:
-                values.append(text[each.start : each.end])
+        nodes.setdefault((whole.start, whole.end), []).extend(parts)
+    said = {
+        key: {name: _texts(text, parts, f"import.{name}") for name in ("module", "name", "alias")}
+        for key, parts in nodes.items()
+    }
     found = []
-    spans = sorted((key for key in nodes if nodes[key]["import.module"]), key=lambda key: (key[0], -key[1]))
+    spans = sorted((key for key in said if said[key]["module"]), key=lambda key: (key[0], -key[1]))
     for place, key in enumerate(spans):
-        names, aliases = nodes[key]["import.name"], nodes[key]["import.alias"]
+        names, aliases = said[key]["name"], said[key]["alias"]
         inner = spans[place + 1] if place + 1 < len(spans) else key
         if not names and not aliases and inner[0] < key[1] and inner != key:
             continue  # a statement whose parts say it all
-        module = _unquoted(nodes[key]["import.module"][0])
+        module = _unquoted(said[key]["module"][0])
         found.append(Import(module, tuple(_unquoted(name) for name in names), aliases[0] if aliases else ""))
     return found, set(spans)
+
+
+def _texts(text: str, captures: Iterable[Capture], name: str) -> list[str]:
+    """What is called so, each once and in the order of the text."""
+    places = sorted((each.start, each.end) for each in captures if each.name == name)
+    return list(dict.fromkeys(text[start:end] for start, end in places))
 
 
 def _unquoted(text: str) -> str:

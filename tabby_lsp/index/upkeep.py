@@ -25,6 +25,7 @@ from tabby_lsp.index.plan import IndexState, Omission, Plan, others_inside
 from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Found, Rules, Skipped, Stamp
 from tabby_lsp.languages import language_of_path
+from tabby_lsp.processes import machine
 
 MOST_BATCH_BYTES = 100_000  # of files that are written together: some tens of milliseconds
 ENTRIES_A_STEP = 200  # of a walk over files that have not changed
@@ -295,7 +296,8 @@ class _Crashing:
 
     def _keep(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            machine.private_folder(self._path.parent)
+            machine.private_file(self._path)
             self._path.write_text(json.dumps(sorted(self._marks)), encoding="utf-8")
         except OSError:
             pass

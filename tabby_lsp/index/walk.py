@@ -8,6 +8,7 @@ never a secret.
 Ignore rules are git's: of the patterns that match an entry itself the last one decides, a deeper file before a
 shallower one, and nothing inside of an ignored folder comes back. `.ignore` and `.tabbyignore` are read like
 `.gitignore` and beat it in the same folder; the settings beat all. They hold in folders that git does not know, too.
+Where one cannot be read, nobody knows what it names: all of its folder is left out.
 
 Nothing is ever written, no folder is entered by a link, and no program is run. Knows neither what is in the files nor
 what becomes of them.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabby_lsp.index.contents import HEAD_BYTES, first_bytes, is_secret, why_by_extension, why_by_head
-from tabby_lsp.index.ignore import IGNORE_FILES, Layer, entered, layers_above, settings_layer, verdict
+from tabby_lsp.index.ignore import IGNORE_FILES, Layer, UnreadableRules, entered, layers_above, settings_layer, verdict
 
 MOST_BYTES = 1_000_000  # of a file: a module of 25,000 lines; beyond that it is data or generated
 MOST_TIME = (1 << 63) - 1  # what a time has room for where it is stored; file systems allow others
@@ -78,7 +79,11 @@ def walk(
     Files that `unchanged` knows are found without being opened. What vanishes meanwhile is passed over.
     """
     settings = settings_layer(rules.ignore)
-    waiting = [("", layers_above(root))]
+    try:
+        waiting = [("", layers_above(root))]
+    except UnreadableRules as error:
+        yield Skipped(".", str(error))
+        return
     while waiting:
         folder, layers = waiting.pop()
         try:
@@ -93,7 +98,11 @@ def walk(
         if marker:
             yield Skipped(folder, marker)
             continue
-        layers = entered(root / folder, names, folder, "", layers)
+        try:
+            layers = entered(root / folder, names, folder, "", layers)
+        except UnreadableRules as error:
+            yield Skipped(_printable(folder) or ".", str(error))
+            continue
         below = []
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -121,9 +130,10 @@ def why_skipped(root: Path, path: str, rules: Rules, unsaved: bool = False) -> s
     parts = path.split("/")
     if os.path.isabs(path) or any(part in ("", ".", "..") for part in parts):
         return "outside of the folder"
-    settings, layers = settings_layer(rules.ignore), layers_above(root)
+    settings = settings_layer(rules.ignore)
     special = {*MARKERS, *IGNORE_FILES, ".git"}
     try:
+        layers = layers_above(root)
         for depth in range(len(parts)):
             folder = "/".join(parts[:depth])
             names = {name for name in special if os.path.lexists(root / folder / name)}
@@ -147,6 +157,8 @@ def why_skipped(root: Path, path: str, rules: Rules, unsaved: bool = False) -> s
         return "not there"
     except OSError:
         return "not readable"
+    except UnreadableRules as error:
+        return str(error)
     return judged.reason if isinstance(judged, Skipped) else ""
 
 
@@ -207,7 +219,7 @@ def _why_by_name(path: str, is_folder: bool, layers: tuple[Layer, ...]) -> str:
     name = path.rpartition("/")[2]
     if name in VERSION_CONTROL:
         return "version control"
-    if not is_folder and is_secret(name):
+    if not is_folder and is_secret(path):
         return "a secret"
     ignored, source = verdict(path, name, is_folder, layers)
     if ignored:

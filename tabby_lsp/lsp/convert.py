@@ -11,14 +11,15 @@ from lsprotocol import types as lsp
 from tabby_lsp.completion.context import surround
 from tabby_lsp.completion.overtype import before_overtyped, overtyped
 from tabby_lsp.data import Alternative, CompletionContext
-from tabby_lsp.lsp.documents import Document, Place
-from tabby_lsp.lsp.suggestions import Suggestion
+from tabby_lsp.lsp.documents import Document
+from tabby_lsp.suggest.suggestions import Suggestion
+from tabby_lsp.text import Point
 
 _WORD_BEFORE = re.compile(r"\w*$")
 
 
 def context_at(
-    document: Document, place: Place, folders: list[str], selected: tuple[str, Place] | None = None
+    document: Document, place: Point, folders: list[str], selected: tuple[str, Point] | None = None
 ) -> CompletionContext:
     """What surrounds a place. With `selected`, as if that text stood between its place and this one."""
     prefix, line_suffix, suffix, first_line = surround(document.lines, *place)
@@ -39,8 +40,8 @@ def context_at(
 
 def _path_in(uri: str, folders: list[str]) -> tuple[str, str]:
     """A document's path within the workspace folder that holds it, and that folder's name."""
-    path = PurePosixPath(unquote(urlparse(uri).path))
-    holding = [PurePosixPath(unquote(urlparse(folder).path)) for folder in folders]
+    path = PurePosixPath(_path(uri))
+    holding = [PurePosixPath(_path(folder)) for folder in folders]
     holding = [folder for folder in holding if path.is_relative_to(folder)]
     if not holding:
         return path.name, ""
@@ -51,12 +52,19 @@ def _path_in(uri: str, folders: list[str]) -> tuple[str, str]:
 def path_for_patterns(uri: str, folders: list[str]) -> str:
     """A document's path as an ignore file at the top of its workspace folder sees it; the whole path outside of all."""
     path, folder = _path_in(uri, folders)
-    return path if folder else unquote(urlparse(uri).path).strip("/")
+    return path if folder else _path(uri).strip("/")
+
+
+def _path(uri: str) -> str:
+    try:
+        return unquote(urlparse(uri).path)
+    except ValueError:  # "file://[::1"
+        return uri
 
 
 def selected_text(
-    document: Document, place: Place, info: lsp.SelectedCompletionInfo | None
-) -> tuple[str, Place] | None:
+    document: Document, place: Point, info: lsp.SelectedCompletionInfo | None
+) -> tuple[str, Point] | None:
     """The text of the menu's selected item and where it begins, if it is one that a suggestion can extend."""
     if info is None:
         return None
@@ -67,7 +75,7 @@ def selected_text(
 
 
 def inline_list(
-    document: Document, place: Place, suggestion: Suggestion | None, selected: tuple[str, Place] | None
+    document: Document, place: Point, suggestion: Suggestion | None, selected: tuple[str, Point] | None
 ) -> lsp.InlineCompletionList | None:
     """Items with ranges on the cursor's line, the likeliest first. One that extends the menu's keeps the menu's range.
 
@@ -82,7 +90,7 @@ def inline_list(
 
 
 def _inline_item(
-    document: Document, place: Place, suggested: Alternative, selected: tuple[str, Place] | None
+    document: Document, place: Point, suggested: Alternative, selected: tuple[str, Point] | None
 ) -> lsp.InlineCompletionItem | None:
     text, start, end = suggested.text, place, (place[0], place[1] + suggested.replace)
     if selected:
@@ -93,7 +101,7 @@ def _inline_item(
     return lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
 
 
-def menu_list(document: Document, place: Place, suggestion: Suggestion | None) -> lsp.CompletionList:
+def menu_list(document: Document, place: Point, suggestion: Suggestion | None) -> lsp.CompletionList:
     """The suggestion as the completion menu's item: it replaces the word before the cursor by that word and more.
 
     `filter_text` begins with that word, so that it stays in the menu while one types through the suggestion.
@@ -133,6 +141,6 @@ def _with_line_ends(text: str, document: Document) -> str:
     return text if line_end == "\n" else text.replace("\n", line_end)
 
 
-def _range(document: Document, start: Place, end: Place) -> lsp.Range:
+def _range(document: Document, start: Point, end: Point) -> lsp.Range:
     (start_line, start_units), (end_line, end_units) = document.position(start), document.position(end)
     return lsp.Range(lsp.Position(start_line, start_units), lsp.Position(end_line, end_units))

@@ -6,14 +6,31 @@ A change costs the lines it touches, not the document. Knows neither pygls nor c
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tabby_lsp.text import content_length, split_lines
+from tabby_lsp.text import Change, Point, content_length, split_lines
 
 log = logging.getLogger(__name__)
 
-Place = tuple[int, int]  # line, character of the line: both from 0, in code points
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def characters(text: str, encoding: str) -> str:
+    """A text of an editor. To one of UTF-16 a high surrogate and the low one behind it are one character."""
+    if encoding != "utf-16" or text.isascii():
+        return text
+    return _PAIR.sub(lambda pair: _character(*pair[0]), text)
+
+
+def _character(high: str, low: str) -> str:
+    return chr(0x10000 + ((ord(high) - 0xD800) << 10) + ord(low) - 0xDC00)
+
+
+def _halves(character: str) -> tuple[str, str]:
+    code = ord(character) - 0x10000
+    return chr(0xD800 + (code >> 10)), chr(0xDC00 + (code & 0x3FF))
 
 
 def column_of_units(line: str, units: int, encoding: str) -> int:
@@ -45,15 +62,6 @@ def units_of_column(line: str, column: int, encoding: str) -> int:
     return len(before.encode("utf-16-le", "surrogatepass")) // 2
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change as it was applied: `text` took the place of what stood between two places."""
-
-    start: Place
-    end: Place
-    text: str
-
-
 @dataclass(slots=True)
 class Document:
     uri: str
@@ -63,7 +71,7 @@ class Document:
     lines: list[str] = field(default_factory=lambda: [""])
     last_change: Change | None = None
 
-    def place(self, line: int, units: int) -> Place:
+    def place(self, line: int, units: int) -> Point:
         """A position of the editor as a place, moved into the document if it lies outside."""
         if line < 0:
             return 0, 0
@@ -71,14 +79,14 @@ class Document:
             return len(self.lines) - 1, len(self.lines[-1])
         return line, column_of_units(self.lines[line], units, self.encoding)
 
-    def position(self, place: Place) -> Place:
+    def position(self, place: Point) -> Point:
         """The inverse of `place`: line and column in the editor's units."""
         line, column = place
         return line, units_of_column(self.lines[line], column, self.encoding)
 
     def replace_all(self, text: str) -> Change:
         """Another text. The change is of the lines that are others now: an editor that always sends all knows more."""
-        old, new = self.lines, split_lines(text)
+        old, new = self.lines, split_lines(characters(text, self.encoding))
         most = min(len(old), len(new))
         first = next((i for i in range(most - 1) if old[i] != new[i]), most - 1)
         same = next((i for i in range(most - first) if old[-1 - i] != new[-1 - i]), most - first)
@@ -87,7 +95,34 @@ class Document:
         self.last_change = Change((first, 0), end, "".join(new[first : len(new) - same]))
         return self.last_change
 
-    def replace(self, start: Place, end: Place, text: str) -> Change:
+    def edit(self, start: Point, end: Point, text: str) -> Change:
+        """A change as the editor says it: lines and columns in its units, also such as lie outside of the document.
+
+        To an editor of UTF-16 a text is a row of units: it may part a pair of surrogates, and bring one together.
+        """
+        start, end = min(start, end), max(start, end)
+        first, last = self.place(*start), self.place(*end)
+        if self.encoding != "utf-16":
+            return self.replace(first, last, text)
+        if parted := self._parted(first, start):
+            text = _halves(parted)[0] + text
+        if parted := self._parted(last, end):
+            text, last = text + _halves(parted)[1], (last[0], last[1] + 1)
+        before, after = self.lines[first[0]][: first[1]][-1:], self.lines[last[0]][last[1] :][:1]
+        if _PAIR.fullmatch(before + (text + after)[:1]):
+            text, first = before + text, (first[0], first[1] - 1)
+        if _PAIR.fullmatch(text[-1:] + after):
+            text, last = text + after, (last[0], last[1] + 1)
+        return self.replace(first, last, characters(text, "utf-16"))
+
+    def _parted(self, place: Point, position: Point) -> str:
+        """The character within which an editor's position lies, if it lies within one."""
+        line, column = self.lines[place[0]], place[1]
+        if place[0] != position[0] or column >= content_length(line):
+            return ""
+        return line[column] if units_of_column(line, column, self.encoding) < position[1] else ""
+
+    def replace(self, start: Point, end: Point, text: str) -> Change:
         """Puts `text` in the place of what stands between two places."""
         start, end = min(start, end), max(start, end)
         first, last = start[0], end[0]
@@ -137,7 +172,7 @@ class Documents:
         return self._open.get(uri)
 
     def open(self, uri: str, language_id: str, version: int, text: str) -> Document:
-        document = Document(uri, language_id, version, self.encoding, split_lines(text))
+        document = Document(uri, language_id, version, self.encoding, split_lines(characters(text, self.encoding)))
         self._open[uri] = document
         return document
 

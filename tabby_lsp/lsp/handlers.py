@@ -13,18 +13,19 @@ from pygls.exceptions import JsonRpcException
 from tabby_lsp.config import Layer
 from tabby_lsp.lsp import convert, stdio
 from tabby_lsp.lsp.protocol import COMMAND, plain
-from tabby_lsp.lsp.server import TabbyServer
+from tabby_lsp.lsp.server import Read, TabbyServer
+from tabby_lsp.lsp.watching import SECTION, watch_configuration
 
 log = logging.getLogger(__name__)
 
-SECTION = "tabby-lsp"  # of workspace/configuration
+SETTLE_SECONDS = 1.0  # for which the end waits for requests that are being cancelled; they take milliseconds
 # Where a word does not trigger the completion menu, these do.
 TRIGGER_CHARACTERS = (".", "(", "[", "{", "=", ",", ":", " ")
 
 
-def create_server(layers: tuple[Layer, ...] = (), problems: tuple[str, ...] = ()) -> TabbyServer:
-    """A server with all its handlers. `layers` are the settings that are known before an editor is."""
-    server = TabbyServer(layers, problems)
+def create_server(read: Read = lambda: ((), ())) -> TabbyServer:
+    """A server with all its handlers. `read` gives the settings that are known before an editor is."""
+    server = TabbyServer(read)
     server.feature(lsp.INITIALIZE)(on_initialize)
     server.feature(lsp.INITIALIZED)(on_initialized)
     server.feature(lsp.SHUTDOWN)(on_shutdown)
@@ -45,12 +46,15 @@ def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
         ls.problems += (f"initializationOptions must be an object, not {options!r}.",)
     elif options:
         ls.editor_layers["options"] = Layer("initializationOptions", options)
+    ls.told.asked = ls.protocol.extensions.get("statusDidChangeListener") is True
     ls.configure()
     text_document = params.capabilities.text_document
     has_inline = text_document is not None and text_document.inline_completion is not None
     method = ls.settings.completion.method
     # A client that has both would show, and insert, the same text twice.
-    if method == "menu" or (method == "auto" and not has_inline):
+    ls.menu = method == "menu" or (method == "auto" and not has_inline)
+    if ls.menu:
+        ls.configure()  # once more: not all settings can hold there
         triggers = lsp.CompletionOptions(trigger_characters=list(TRIGGER_CHARACTERS))
         ls.feature(lsp.TEXT_DOCUMENT_COMPLETION, triggers)(on_completion)
     else:
@@ -59,6 +63,7 @@ def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
 
 
 def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
+    ls.spawn(watch_configuration(ls))
     ls.spawn(ls.restart())
     ls.spawn(ls.show_loading())
     ls.spawn(ls.start_index())
@@ -66,17 +71,20 @@ def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
 
 
 async def _pull_configuration(ls: TabbyServer) -> None:
-    """Asks the editor for its settings, if it can be asked."""
+    """Asks the editor for its settings, if it can be asked. Nobody waits for them: it may take its time."""
     workspace = ls.client_capabilities.workspace
     if not (workspace and workspace.configuration):
         return
+    ls.pulls += 1
+    pull = ls.pulls
     params = lsp.ConfigurationParams(items=[lsp.ConfigurationItem(section=SECTION)])
     try:
-        answer = await asyncio.wait_for(ls.workspace_configuration_async(params), timeout=2.0)
-    except (asyncio.TimeoutError, JsonRpcException) as error:  # the server can do without
-        log.warning("workspace/configuration: %s", error or type(error).__name__)
+        answer = await ls.workspace_configuration_async(params)
+    except JsonRpcException as error:  # the server can do without
+        log.warning("workspace/configuration: %.300s", error)
         return
-    _use_editor_settings(ls, "workspace/configuration", answer[0] if answer else None)
+    if pull == ls.pulls:  # else a newer one has been asked for
+        _use_editor_settings(ls, "workspace/configuration", answer[0] if answer else None)
 
 
 def on_configuration(ls: TabbyServer, params: lsp.DidChangeConfigurationParams) -> None:
@@ -85,6 +93,7 @@ def on_configuration(ls: TabbyServer, params: lsp.DidChangeConfigurationParams) 
     if section is None:
         ls.spawn(_pull_configuration(ls))
     else:
+        ls.pulls += 1  # what is still being asked for is older
         _use_editor_settings(ls, "didChangeConfiguration", section)
 
 
@@ -141,20 +150,25 @@ async def on_completion(ls: TabbyServer, params: lsp.CompletionParams) -> lsp.Co
 
 
 def on_status(ls: TabbyServer, params: Any) -> dict[str, Any]:
+    """A client that asks for the status knows what it is, and is told of its changes from then on."""
     asked = plain(params)
     if isinstance(asked, Mapping) and asked.get("recheckConnection") and ls.state.phase == "failed":
         ls.spawn(ls.restart())
-    return ls.status()
+    status = ls.status()
+    ls.told.knows(status)
+    return status
 
 
 def status_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
-    """`tabby/status` for editors without custom requests. Whatever arguments an editor sends are passed over."""
+    """The status for editors without custom requests. Whatever arguments an editor sends are passed over."""
     return ls.status()
 
 
 async def restart_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
-    """Starts the engine anew, also one that has stayed down. Reports progress under the client's token, if any."""
+    """Starts the engine anew, also one that has stayed down, with config.toml as it is now. Reports progress under the
+    client's token, if any."""
     params = COMMAND.get()
+    ls.read_settings()
     ls.spawn(ls.restart())
     await asyncio.sleep(0)  # from here on the state is that of the new engine
     ls.spawn(ls.show_loading(params.work_done_token if params else None))
@@ -190,8 +204,9 @@ async def serve(server: TabbyServer, read_from: int, write_to: int) -> int:
                 # A handler that has just been started takes the text it is about before its first await. Let it,
                 # before the next message changes that text.
                 await asyncio.sleep(0)
-    except SystemExit as exit:  # pygls' answer to the exit notification
+    except SystemExit as exit:  # the protocol's answer to the exit notification
         code = exit.code if isinstance(exit.code, int) else 0
     await server.close()
+    await server.protocol.settle(SETTLE_SECONDS)
     writer.close()
     return code

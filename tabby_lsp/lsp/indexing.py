@@ -16,9 +16,10 @@ from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.recent import Recent
 from tabby_lsp.index.retrieval import Retrieval
-from tabby_lsp.lsp.documents import Change, Document
-from tabby_lsp.machine import path_of_url
+from tabby_lsp.lsp.documents import Document
+from tabby_lsp.processes.machine import path_of_url
 from tabby_lsp.settings import Settings
+from tabby_lsp.text import Change
 
 if TYPE_CHECKING:
     from tabby_lsp.index.disabled import Disabled

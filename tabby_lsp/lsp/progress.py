@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
 from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,10 @@ async def begin(server: LanguageServer, what: str, title: str, token: int | str 
         if not (window and window.work_done_progress):
             return None
         token = f"tabby-lsp/{what}/{time.monotonic_ns()}"
-        await server.work_done_progress.create_async(token)
+        try:
+            await server.work_done_progress.create_async(token)
+        except JsonRpcException as error:  # it said that it would
+            log.warning("progress is not shown: %.300s", error)
+            return None
     server.work_done_progress.begin(token, lsp.WorkDoneProgressBegin(title=title, percentage=0, cancellable=False))
     return Progress(server, token)

@@ -1,5 +1,5 @@
-"""pygls' protocol with what it lacks (2.1.1): every request answered, commands that can be cancelled and report
-progress, our own documents, and the lifecycle of the specification.
+"""The methods of LSP that pygls would answer otherwise (2.1.1): commands that can be cancelled and report progress, our
+own documents, and the lifecycle of the specification.
 
 Each override names what it mends; `tests/test_protocol.py` shows each one.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 from lsprotocol import types as lsp
-from pygls.exceptions import JsonRpcException
-from pygls.protocol import LanguageServerProtocol
 from pygls.protocol import lsp_method as _untyped_lsp_method
 
-from tabby_lsp.lsp.documents import Change, Documents
+from tabby_lsp.lsp.documents import Documents
+from tabby_lsp.lsp.json_rpc import JsonRpc
+from tabby_lsp.text import Change
 
 log = logging.getLogger(__name__)
 
@@ -34,91 +34,42 @@ def lsp_method(name: str) -> Callable[[F], F]:
     return _untyped_lsp_method(name)
 
 
-class Protocol(LanguageServerProtocol):
+class Protocol(JsonRpc):
     """The protocol of one connection."""
 
     def __init__(self, server: Any, converter: Any) -> None:
         super().__init__(server, converter)
         self.documents = Documents()
         self.on_change: Callable[[str, Change | None], None] = lambda uri, change: None
-        self._initialized = False
-        self._commands: dict[int | str | None, asyncio.Task[Any]] = {}
-
-    # --- messages
-
-    def receive(self, body: bytes) -> bool:
-        """Handles the body of one frame. False if it was no JSON at all."""
-        try:
-            data = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            log.warning("a message of %d bytes is not JSON: %s", len(body), error)
-            self._refuse(None, lsp.ErrorCodes.ParseError, f"The message is not JSON: {error}")
-            return False
-        if not isinstance(data, dict) or data.get("jsonrpc") != "2.0":
-            self._refuse(_request_id(data), lsp.ErrorCodes.InvalidRequest, "The message is not JSON-RPC 2.0.")
-            return True
-        if not self._in_order(data):
-            return True
-        try:
-            message = self.structure_message(data)
-        except JsonRpcException as error:
-            # pygls would only log this, and the client would wait for its answer for ever.
-            self._misfit(data, error)
-            return True
-        try:
-            self.handle_message(message)
-        except Exception:  # pygls catches what handlers raise; what its own steps raise must not end the server
-            log.exception("%s could not be handled", data.get("method"))
-        return True
-
-    def _in_order(self, data: dict[str, Any]) -> bool:
-        """Whether a message may come now: nothing before initialize, no requests after shutdown (LSP 3.17)."""
-        method, id = data.get("method"), _request_id(data)
-        if method is None or method == lsp.EXIT:
-            return True
-        if not self._initialized:
-            if method == lsp.INITIALIZE:
-                self._initialized = True
-                return True
-            if id is not None:
-                self._refuse(id, lsp.ErrorCodes.ServerNotInitialized, "Send initialize first.")
-            return False
-        if method == lsp.INITIALIZE or (self._shutdown and id is not None):
-            self._refuse(id, lsp.ErrorCodes.InvalidRequest, f"{method} cannot be sent now.")
-            return False
-        return True
-
-    def _misfit(self, data: dict[str, Any], error: JsonRpcException) -> None:
-        id = _request_id(data)
-        if id is not None and not self._is_known(data["method"]):
-            self._refuse(id, lsp.ErrorCodes.MethodNotFound, f"There is no method {data['method']!r}.")
-            return
-        cause = error.__cause__
-        detail = "; ".join(map(str, getattr(cause, "exceptions", None) or [cause or error]))
-        log.warning("%s does not fit its type: %s", data.get("method"), detail)
-        if id is not None:
-            self._refuse(id, lsp.ErrorCodes.InvalidParams, f"The params of {data['method']} do not fit: {detail}")
-            if data["method"] == lsp.INITIALIZE:
-                self._initialized = False
-
-    def _refuse(self, id: int | str | None, code: lsp.ErrorCodes, message: str) -> None:
-        if id is None and code != lsp.ErrorCodes.ParseError:
-            log.warning("%s", message)
-            return
-        # A plain dict: pygls' own response leaves out an id that is null, which JSON-RPC 2.0 asks for.
-        self._send_data({"jsonrpc": "2.0", "id": id, "error": {"code": code.value, "message": message}})
-
-    def _is_known(self, method: str) -> bool:
-        return method in self.fm.builtin_features or method in self.fm.features
+        for method in [each for each in self.fm.builtin_features if each.startswith("notebookDocument/")]:
+            del self.fm.builtin_features[method]  # they are not announced, and would be kept
 
     # --- lifecycle
 
     @lsp_method(lsp.INITIALIZE)
     def lsp_initialize(self, params: lsp.InitializeParams) -> Generator[Any, Any, lsp.InitializeResult]:
+        try:
+            urlsplit(params.root_uri or "")
+        except ValueError as error:  # pygls would refuse to serve the client at all
+            log.warning("the root %.300r is no URI: %s", params.root_uri, error)
+            params.root_uri = None
         result = yield from super().lsp_initialize(params)
         encoding = self.workspace.position_encoding or lsp.PositionEncodingKind.Utf16
         self.documents.encoding = getattr(encoding, "value", encoding)
+        self._initialized = True
         return result
+
+    @lsp_method(lsp.SHUTDOWN)
+    def lsp_shutdown(self, *params: Any) -> Generator[Any, Any, None]:
+        """pygls walks over the requests under way while those that it cancels take themselves out, and fails."""
+        self._shutdown = True
+        self._end_requests(but=self.msg_id)
+        yield self.fm.features[lsp.SHUTDOWN], params, None
+
+    @lsp_method(lsp.EXIT)
+    def lsp_exit(self, *params: Any) -> Any:
+        """pygls closes the pipe to the client first, and what waits for its answer fails."""
+        raise SystemExit(0 if self._shutdown else 1)
 
     # --- documents: our own take the place of pygls', which split lines at form feeds and copy the whole text
 
@@ -136,9 +87,9 @@ class Protocol(LanguageServerProtocol):
             return
         for change in params.content_changes:
             if isinstance(change, lsp.TextDocumentContentChangePartial):
-                start = document.place(change.range.start.line, change.range.start.character)
-                end = document.place(change.range.end.line, change.range.end.character)
-                self.on_change(uri, document.replace(start, end, change.text))
+                start, end = change.range.start, change.range.end
+                edited = document.edit((start.line, start.character), (end.line, end.character), change.text)
+                self.on_change(uri, edited)
             else:
                 self.on_change(uri, document.replace_all(change.text))
 
@@ -168,22 +119,6 @@ class Protocol(LanguageServerProtocol):
                 self._commands.pop(id, None)
 
         return (yield remembered, (), {})
-
-    def _handle_cancel_notification(self, msg_id: int | str) -> None:
-        """pygls answers a cancelled command, and lets it run on."""
-        if not isinstance(msg_id, int | str):
-            log.warning("a cancel of %r means no request", msg_id)
-            return
-        task = self._commands.get(msg_id)
-        if msg_id in self._request_futures:  # else it has been answered: a late cancel is no mistake
-            super()._handle_cancel_notification(msg_id)
-        if task is not None:
-            task.cancel()
-
-
-def _request_id(data: Any) -> int | str | None:
-    id = data.get("id") if isinstance(data, dict) and "method" in data else None
-    return id if isinstance(id, int | str) and not isinstance(id, bool) else None
 
 
 def plain(value: Any) -> Any:

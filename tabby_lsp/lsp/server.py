@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -16,19 +16,28 @@ from tabby_lsp import __version__, config
 from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
-from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.engine.client import EngineError, EngineState
+from tabby_lsp.engines import COMPLETION, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
-from tabby_lsp.lsp.documents import Change, Document, Place
+from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
-from tabby_lsp.lsp.status import LastAnswer, last_completion, status
-from tabby_lsp.lsp.suggestions import Suggestion, Suggestions, nothing
+from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, Told, last_completion, model_status, status
 from tabby_lsp.lsp.watching import watch_files
-from tabby_lsp.models import registry
 from tabby_lsp.settings import Settings
+from tabby_lsp.suggest.suggestions import Suggestion, Suggestions, nothing
+from tabby_lsp.text import Change, Point
 
 log = logging.getLogger(__name__)
+
+# The layers that are known before an editor is, config.toml and the command line, and what is wrong with them.
+Read = Callable[[], tuple[tuple[Layer, ...], tuple[str, ...]]]
+
+MANUAL_IN_A_MENU = (
+    "`completion.trigger` is `manual`, but this editor shows suggestions in its completion menu, for which it asks in "
+    "the same way while you type and on a key: they will come at each word. Set the menu itself to open on a key."
+)
 
 
 class TabbyServer(LanguageServer):
@@ -36,48 +45,62 @@ class TabbyServer(LanguageServer):
 
     protocol: Protocol
 
-    def __init__(self, layers: tuple[Layer, ...] = (), problems: tuple[str, ...] = ()) -> None:
+    def __init__(self, read: Read = lambda: ((), ())) -> None:
         super().__init__("tabby-lsp", __version__, protocol_cls=Protocol)
-        self.layers = layers  # config.toml and the command line
-        self.problems = problems
+        self._read = read
+        self.layers, self.problems = read()
         self.editor_layers: dict[str, Layer] = {}
+        self.menu = False  # whether suggestions are shown in the editor's completion menu
+        self.told = Told()
+        self.pulls = 0  # how often the editor was asked for its settings, or has said them
         self.settings = Settings()
-        self.engine: Engine | None = None
+        self.engines = Engines(self._engine_state)
         self.suggestions: Suggestions | None = None
         self.index = Indexing(self.notify_status)
-        self.state = EngineState("starting")
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
         self._disabled = Disabled()
         self._anew = 0  # how often another answer was asked for: each with another seed
-        self._started = False
-        self._restarting = asyncio.Lock()
         self._watched: bool | None = None  # whether the client tells of files that change, once it was asked
         self._busy = False
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
+        self._unanswered: EngineState | None = None  # in which somebody has been told that there is no suggestion
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._state_changed = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
         self.protocol.on_change = self._document_changed
 
     # --- settings
 
-    def configure(self) -> None:
-        """Works out the settings of all layers, and (re)starts the engine if they ask for another one."""
+    def configure(self, restarts: bool = True) -> None:
+        """Works out the settings of all layers, and starts the engines anew if they ask for other ones."""
         before = self.settings
         self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
         self._disabled = Disabled(self.settings.completion.disable)
+        if self.menu and self.settings.completion.trigger == "manual":
+            problems.append(MANUAL_IN_A_MENU)
         self.warn([*self.problems, *problems, *self._disabled.problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.forget_all()
             self._set_habits(self.suggestions)
-        if self._started and _engine_part(self.settings) != _engine_part(before):
+        if self.settings.completion.trigger != before.completion.trigger:
+            self.notify_status()
+        if restarts and self.engines.needs_restart(self.settings):
             self.spawn(self.restart())
+        else:
+            self.engines.settle(self.settings)
+
+    def read_settings(self) -> None:
+        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
+        changed it."""
+        self.layers, self.problems = self._read()
+        self._warned.clear()
+        self.configure(restarts=False)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
-        new = [each for each in problems if each not in self._told]
-        self._told.update(new)
+        new = [each for each in problems if each not in self._warned]
+        self._warned.update(new)
         if new:
             text = "\n".join(new)
             log.warning("%s", text)
@@ -85,68 +108,55 @@ class TabbyServer(LanguageServer):
 
     # --- the engine
 
-    async def restart(self) -> None:
-        """Starts an engine with the settings as they are now, in the place of the one that runs."""
-        async with self._restarting:  # two changes of the settings in a row must not leave two engines
-            self._started = True
-            old, self.engine = self.engine, None
-            if self.suggestions is not None:
-                self.suggestions.forget_all()
-            self._engine_state(EngineState("starting"))
-            if old is not None:
-                await old.close()
-            self._start_engine()
+    @property
+    def state(self) -> EngineState:
+        """That of the engine that completes."""
+        return self.engines.states[COMPLETION]
 
-    def _start_engine(self) -> None:
-        try:
-            engine = Engine(registry.engine_settings(self.settings), lambda state: self._state_of(engine, state))
-        except registry.ModelNotFound as error:
-            self._engine_state(EngineState("failed", reason=str(error)))
+    async def restart(self) -> None:
+        """Starts the engines with the settings as they are now, in the place of those that run."""
+        if self.suggestions is not None:
+            self.suggestions.forget_all()
+        await self.engines.restart(self.settings)
+        engine = self.engines.get(COMPLETION)
+        if engine is None:
             return
-        self.engine = engine
         if self.suggestions is None:
             self.suggestions = Suggestions(engine, self._set_busy)
             self._set_habits(self.suggestions)
         else:
             self.suggestions.use(engine)
-        engine.start()
 
     def _set_habits(self, suggestions: Suggestions) -> None:
         """What of the settings says when the model is asked."""
         suggestions.ahead = self.settings.completion.ahead
         suggestions.pace.fixed = self.settings.completion.debounce
 
-    def _state_of(self, engine: Engine, state: EngineState) -> None:
-        if engine is self.engine:  # not one whose place has been taken
-            self._engine_state(state)
-
-    def _engine_state(self, state: EngineState) -> None:
-        self.state = state
-        self._state_changed.set()
-        self._state_changed.clear()
+    def _engine_state(self, role: str, state: EngineState) -> None:
         self.notify_status()
         if state.phase == "failed":
             self.warn([f"Code completion is not available. {state.reason}"])
         elif state.info is not None:
             log.info("%s", state.info)
             if self.suggestions is not None:
-                self.suggestions.confidence = state.info.confidence
-            self.warn(list(state.info.notes))
+                self.suggestions.confidence = state.completion.confidence if state.completion else 0.0
+            self.warn(list(state.notes))
         elif state.phase == "restarting":
-            self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Warning, message=state.reason))
+            self.warn([f"{state.reason}. It is started again."])
 
     def _set_busy(self, busy: bool) -> None:
         if busy != self._busy:
             self._busy = busy
-            self.notify_status()
+            # Soon: whoever has just got a suggestion notes first what it was.
+            asyncio.get_running_loop().call_soon(self.notify_status)
 
     async def settled(self) -> None:
         """Waits until there is a model, or a reason why there is none."""
-        while self.state.info is None and self.state.phase != "failed":
-            await self._state_changed.wait()
+        await self.engines.settled(COMPLETION)
 
     def status(self) -> dict[str, Any]:
         answer = status(self.state, self._busy, self.settings.completion.trigger)
+        answer["models"] = {role: model_status(state) for role, state in self.engines.states.items()}
         if self.last is not None:
             answer["lastCompletion"] = {**last_completion(self.last), "related": self.related}
         answer["withheld"] = self.withheld
@@ -154,17 +164,23 @@ class TabbyServer(LanguageServer):
         return answer
 
     def notify_status(self) -> None:
-        if self.state.phase != "closed":
-            self.protocol.notify("tabby/status/didChange", self.status())
+        """Tells a client that wants to know it what has changed, if anything has."""
+        if self.state.phase != "closed" and self.told.asked:
+            news = self.told.news(self.status(), time.monotonic())
+            if news is not None:
+                self.protocol.notify("tabby/status/didChange", news)
 
     async def show_loading(self, token: int | str | None = None) -> None:
         """Reports the loading of a model as progress, until it is loaded or given up."""
         shown = await progress.begin(self, "load", "Tabby: loading the model", token)
         if shown is None:
             return
+        percent, told = 0, time.monotonic()  # what its beginning has said
         while self.state.info is None and self.state.phase != "failed":
-            shown.report(self.state.percent)
-            await self._state_changed.wait()
+            if self.state.percent != percent and time.monotonic() - told >= LOADING_SECONDS:
+                percent, told = self.state.percent, time.monotonic()
+                shown.report(percent)
+            await self.engines.changed()
         shown.end(self.state.info.name if self.state.info else self.state.reason)
 
     # --- the index
@@ -208,7 +224,7 @@ class TabbyServer(LanguageServer):
         position: lsp.Position,
         info: lsp.SelectedCompletionInfo | None = None,
         invoked: bool = False,
-    ) -> tuple[Document, Place, Suggestion | None, tuple[str, Place] | None] | None:
+    ) -> tuple[Document, Point, Suggestion | None, tuple[str, Point] | None] | None:
         """Document, place, suggestion and the menu's selected text. None if the document is not open.
 
         Who has `invoked` it wants another answer than the one that is known, if the model has more than one, and gets
@@ -231,7 +247,7 @@ class TabbyServer(LanguageServer):
         if self.withheld:
             log.debug("nothing is suggested: %s", self.withheld)
             return document, place, nothing(self.withheld), selected
-        if self.suggestions is None or self.engine is None:
+        if self.suggestions is None or self.engines.get(COMPLETION) is None:
             return document, place, None, selected
         try:
             anew = invoked and self.settings.completion.temperature > 0
@@ -243,7 +259,9 @@ class TabbyServer(LanguageServer):
                 uri, place, context, sampling, anew, candidates, typing=not invoked, related=related
             )
         except EngineError as error:
-            log.warning("no suggestion: %s", error)
+            # At every key; but what is the matter is the same until the engine is in another state.
+            log.log(logging.DEBUG if self._unanswered is self.state else logging.WARNING, "no suggestion: %s", error)
+            self._unanswered = self.state
             suggestion = None
         if suggestion is not None:
             elapsed = (time.perf_counter() - started) * 1000
@@ -253,17 +271,18 @@ class TabbyServer(LanguageServer):
                 log.debug("a suggestion is not shown: %s", self.withheld)
         return document, place, suggestion, selected
 
-    def _reason_against(self, document: Document, place: Place, context: CompletionContext) -> str:
+    def _reason_against(self, document: Document, place: Point, context: CompletionContext) -> str:
         line, column = place
         deleted = document.deleted_on(line)
         return reason_against(context, None if deleted is None else column - deleted, self.settings.completion)
 
     def _uses_context(self) -> bool:
         """Whether pieces of other files go into the prompt."""
-        return self.state.info is not None and self.settings.completion.wants_context(self.state.info.uses_context)
+        info = self.state.completion
+        return info is not None and self.settings.completion.wants_context(info.uses_context)
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
-        room = self.state.info.context_room if self.state.info else 0
+        room = self.state.completion.context_room if self.state.completion else 0
         found = await self.index.around(document.uri, context, room, self._disabled)
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
@@ -296,26 +315,18 @@ class TabbyServer(LanguageServer):
             log.error("background work failed", exc_info=task.exception())
 
     async def close(self) -> None:
-        """Ends the engine, the indexer and all that runs beside the messages."""
+        """Ends the engine, the indexer and all that runs beside the messages. All who ask for that wait for its end."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         if self.suggestions is not None:
             self.suggestions.forget_all()
-        engine, self.engine = self.engine, None
-        await asyncio.gather(self.index.close(), *([engine.close()] if engine else []))
+        await asyncio.gather(self.index.close(), self.engines.close())
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """pygls would pop up a box in the editor for every one of these."""
         log.error("%s: %s", getattr(source, "__name__", source), error)
-
-
-def _engine_part(settings: Settings) -> object:
-    """The settings for which an engine must be started anew."""
-    completion = settings.completion
-    return (
-        settings.model,
-        completion.layout,
-        completion.max_prompt_tokens,
-        completion.speculation,
-        completion.confidence,
-    )

@@ -5,7 +5,8 @@ The names are Tabby's where they mean the same (tabby-agent's `StatusInfo`). Doe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tabby_lsp.data import Completion
@@ -21,6 +22,36 @@ class LastAnswer:
     milliseconds: float
 
 
+# Of a model that is loaded llama.cpp tells each percent; the first and the last state are told at once.
+LOADING_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Told:
+    """What a client knows of the status. `asked`: whether it wants to hear of changes; nobody else is told."""
+
+    asked: bool = False
+    _status: dict[str, Any] = field(default_factory=dict)
+    _at: float = float("-inf")
+
+    def news(self, status: Mapping[str, Any], now: float) -> dict[str, Any] | None:
+        """The params of a notification, if there is one to send: the name and its line, always, and what is another
+        than the client knows; null for what is gone. `now` is in seconds."""
+        if not self.asked:
+            return None
+        changed = {key: value for key, value in status.items() if self._status.get(key) != value}
+        changed |= dict.fromkeys(self._status.keys() - status.keys())
+        loading = status["status"] == self._status.get("status") == "connecting"
+        if not changed or (loading and now - self._at < LOADING_SECONDS):
+            return None
+        self._status, self._at = dict(status), now
+        return {"status": status["status"], "tooltip": status["tooltip"], **changed}
+
+    def knows(self, status: Mapping[str, Any]) -> None:
+        """The client has asked, and was answered. From now on it is told of changes."""
+        self.asked, self._status = True, dict(status)
+
+
 def last_completion(last: LastAnswer) -> dict[str, Any]:
     """What it cost."""
     counts = last.completion
@@ -34,6 +65,17 @@ def last_completion(last: LastAnswer) -> dict[str, Any]:
     }
 
 
+def model_status(state: EngineState) -> dict[str, Any]:
+    """One role's entry in `models`."""
+    answer: dict[str, Any] = {"phase": state.phase, "percent": state.percent}
+    if state.reason:
+        answer["reason"] = state.reason
+    if state.info is not None:
+        answer |= {"model": state.info.name, "path": state.info.path, "device": state.info.device}
+        answer["memory"] = state.info.memory_needed
+    return answer
+
+
 def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
     """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`."""
     name = _name(state, busy, trigger)
@@ -45,14 +87,17 @@ def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
         answer |= {
             "model": info.name,
             "modelPath": info.path,
-            "family": info.family,
-            "layout": info.layout,
             "device": info.device,
             "threads": info.threads,
             "contextSize": info.context_size,
-            "maxPromptTokens": info.max_prompt_tokens,
             "memoryNeeded": info.memory_needed,
-            "notes": list(info.notes),
+            "notes": list(state.notes),
+        }
+    if state.completion is not None:
+        answer |= {
+            "family": state.completion.family,
+            "layout": state.completion.layout,
+            "maxPromptTokens": state.completion.max_prompt_tokens,
         }
     return answer
 

@@ -1,4 +1,4 @@
-"""Which files change on the disk: told by the editor, where it can be asked to."""
+"""Files and settings that change: told by the editor, where it can be asked to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pygls.lsp.server import LanguageServer
 
 log = logging.getLogger(__name__)
 
+SECTION = "tabby-lsp"  # of the editor's settings
 ANSWER_SECONDS = 10.0  # that a client has to say whether it will
 
 
@@ -20,12 +21,25 @@ async def watch_files(server: LanguageServer) -> bool:
     watching = workspace.did_change_watched_files if workspace else None
     if not (watching and watching.dynamic_registration):
         return False
-    method = lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES
     options = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher(glob_pattern="**/*")])
+    return await _register(server, lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
+
+
+async def watch_configuration(server: LanguageServer) -> bool:
+    """Asks the client to tell of settings that change, where it wants to be asked. Whether it will."""
+    workspace = server.client_capabilities.workspace
+    watching = workspace.did_change_configuration if workspace else None
+    if not (watching and watching.dynamic_registration):
+        return False
+    options = lsp.DidChangeConfigurationRegistrationOptions(section=SECTION)
+    return await _register(server, lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, options)
+
+
+async def _register(server: LanguageServer, method: str, options: object) -> bool:
     params = lsp.RegistrationParams([lsp.Registration(f"tabby-lsp/{method}", method, options)])
     try:
         await asyncio.wait_for(server.client_register_capability_async(params), ANSWER_SECONDS)
-    except (asyncio.TimeoutError, JsonRpcException) as error:  # the indexer looks by itself
-        log.warning("%s cannot be registered: %s", method, error or type(error).__name__)
+    except (asyncio.TimeoutError, JsonRpcException) as error:  # the server can do without
+        log.warning("%s cannot be registered: %.300s", method, error or type(error).__name__)
         return False
     return True

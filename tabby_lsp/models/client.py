@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import tabby_lsp
 from tabby_lsp.models.catalogue import Source
-
-# Python looks for modules in the folder where it is started: this is ours, not the user's.
-_FOLDER = Path(tabby_lsp.__file__).resolve().parent.parent
+from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
 
 def download(source: Source, dry_run: bool = False) -> Iterator[dict[str, Any]]:
@@ -24,11 +19,11 @@ def download(source: Source, dry_run: bool = False) -> Iterator[dict[str, Any]]:
     Closing the iterator ends the process; what has come stays.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "tabby_lsp.models.download"],
+        python("tabby_lsp.models.download"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        cwd=_FOLDER,
+        cwd=NEUTRAL_FOLDER,
     )
     assert process.stdin and process.stdout
     ended = False

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tabby_lsp import machine
 from tabby_lsp.engine.memory import SPARE_SEQUENCES, cache_bytes, scratch_bytes
 from tabby_lsp.models import catalogue, finder, gguf
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalModel
 
 # Bytes of a file for each of the model's weights. Q8_0 has 34 for 32 of them; Q4_K_M mixes kinds: 2.50 GB for the 4.02

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tabby_lsp.config import tabby_root
-from tabby_lsp.data import EngineSettings, OwnModel
+from tabby_lsp.data import OwnModel
 from tabby_lsp.models import finder, starter
-from tabby_lsp.settings import Settings
 
 
 class ModelNotFound(Exception):
@@ -17,21 +15,33 @@ class ModelNotFound(Exception):
 
 def find(model_id: str, root: Path, own: Iterable[OwnModel] = ()) -> Path:
     """The GGUF file of a model. `root` is Tabby's folder, whose `models/` is looked into, `own` are the models that the
-    user has named. Raises ModelNotFound."""
+    user has named. Raises ModelNotFound.
+
+    A path is absolute, or begins with `~`. Anything else is a name, and never a file where one stands: for an editor
+    that is the workspace, which must not choose the model.
+    """
     if not model_id:
         return starter.MODEL
-    path = Path(model_id).expanduser()
-    if path.is_dir():
-        return _in_folder(path)
-    if path.exists() or path.suffix == ".gguf":
-        return path.absolute()
-    for folder in (root / "models" / model_id, root / "models" / "TabbyML" / model_id):
-        if folder.is_dir():
-            return _in_folder(folder)
-    found = finder.named(model_id, own)
+    try:
+        path = Path(model_id).expanduser()
+        if path.is_absolute():
+            return _in_folder(path) if path.is_dir() else path
+        return _by_name(model_id, root, own)
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, no permission, too long a name, a zero byte
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        shown = model_id if len(model_id) < 200 else f"{model_id[:200]}…"
+        raise ModelNotFound(f"The model {shown!r} cannot be looked up: {reason}.") from None
+
+
+def _by_name(name: str, root: Path, own: Iterable[OwnModel]) -> Path:
+    if ".." not in Path(name).parts:
+        for folder in (root / "models" / name, root / "models" / "TabbyML" / name):
+            if folder.is_dir():
+                return _in_folder(folder)
+    found = finder.named(name, own)
     if found:
         return found.path
-    raise ModelNotFound(f"There is no model {model_id!r} on this machine: {finder.advice(model_id, own)}")
+    raise ModelNotFound(f"There is no model {name!r} on this machine: {finder.advice(name, own)}")
 
 
 def _in_folder(folder: Path) -> Path:
@@ -43,23 +53,3 @@ def _in_folder(folder: Path) -> Path:
         return models[0].absolute()
     found = f"holds {', '.join(each.name for each in models)}: name one of them" if models else "holds no GGUF file"
     raise ModelNotFound(f"The folder {folder} {found} in model.completion.local.model_id.")
-
-
-def engine_settings(settings: Settings) -> EngineSettings:
-    """What an engine is started with under these settings. Raises ModelNotFound."""
-    local = settings.model.completion.local
-    return EngineSettings(
-        path=str(find(local.model_id, tabby_root(), settings.models)),
-        device=local.device,
-        gpu_layers=local.num_gpu_layers,
-        context_size=local.context_size,
-        parallelism=local.parallelism,
-        threads=local.threads,
-        layout=settings.completion.layout,
-        prompt_template=local.prompt_template,
-        stop_words=local.additional_stop_words,
-        max_prompt_tokens=settings.completion.max_prompt_tokens,
-        speculation=settings.completion.speculation,
-        confidence=settings.completion.confidence,
-        languages=settings.additional_languages,
-    )

@@ -8,19 +8,16 @@ import contextlib
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import tabby_lsp
 from tabby_lsp.data import OwnModel
 from tabby_lsp.models import catalogue, gguf, overview
 from tabby_lsp.models.catalogue import Entry
 from tabby_lsp.models.gguf import Header
 from tabby_lsp.models.overview import Row
-
-_FOLDER = Path(tabby_lsp.__file__).resolve().parent.parent
+from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
 # A suggestion is a line, of some twelve tokens, behind some three that are new in the prompt; it should come within a
 # second, or one has typed on. A chat's answer has to be written as fast as one reads, five words or so a second, and to
@@ -64,9 +61,11 @@ class Speed:
 
 def measure() -> dict[str, Rates]:
     """The rates of this machine by kind of weights: some ten seconds. Raises CannotMeasure."""
-    command = [sys.executable, "-m", "tabby_lsp.engine.yardstick"]
+    command = python("tabby_lsp.engine.yardstick")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, cwd=_FOLDER)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=120, cwd=NEUTRAL_FOLDER
+        )
         if done.returncode == 0:
             return {kind: Rates(*rates) for kind, rates in json.loads(done.stdout).items()}
         reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]

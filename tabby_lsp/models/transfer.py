@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tabby_lsp import machine
 from tabby_lsp.models import gguf, hub
 from tabby_lsp.models.catalogue import Part
 from tabby_lsp.models.hub import Beyond, Interrupted
+from tabby_lsp.processes import machine
 
 PIECE = 1 << 18
 LONGEST_PAUSE = 120.0  # seconds that are waited for; a longer wait is told instead

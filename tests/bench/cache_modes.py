@@ -17,8 +17,8 @@ from pathlib import Path
 
 import llama_cpp
 
-from tabby_lsp import machine
 from tabby_lsp.engine.loading import listen_to_log
+from tabby_lsp.processes import machine
 
 TOKEN, BATCH, PREFILL, SEQUENCES = 100, 256, 256, 4
 FLASH = {"flash": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED, "plain": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED}

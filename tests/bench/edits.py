@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-Place = tuple[int, int]  # line, column: both from 0
+Point = tuple[int, int]  # line, column: both from 0
 
 
 # --- steps
@@ -24,7 +24,7 @@ class Move:
     """The cursor goes to a place, perhaps of another document that is open."""
 
     file: str
-    place: Place
+    place: Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Insert:
 class Delete:
     """What stands between two places goes; the cursor goes to the first."""
 
-    start: Place
-    end: Place
+    start: Point
+    end: Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class Change:
     """One change as an editor reports it: `text` took the place of what stood between two places."""
 
     file: str
-    start: Place
-    end: Place
+    start: Point
+    end: Point
     text: str
 
 
@@ -98,7 +98,7 @@ class Buffer:
 
     file: str
     lines: list[str]
-    cursor: Place = (0, 0)
+    cursor: Point = (0, 0)
 
     @classmethod
     def of(cls, file: str, text: str) -> Buffer:
@@ -130,7 +130,7 @@ class Buffer:
         return Change(self.file, step.start, step.end, "")
 
 
-def end_of(place: Place, text: str) -> Place:
+def end_of(place: Point, text: str) -> Point:
     """The place behind a text that begins at a place."""
     above, newline, last = text.rpartition("\n")
     return (place[0] + above.count("\n") + 1, len(last)) if newline else (place[0], place[1] + len(text))

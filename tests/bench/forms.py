@@ -19,18 +19,21 @@ import math
 import random
 import re
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
+from alone import Alone
 
 from tabby_lsp.completion.fim import PREFIX_FIRST
 from tabby_lsp.completion.layout import Layout, choose_layout
-from tabby_lsp.completion.pipeline import Budget, complete
+from tabby_lsp.completion.pipeline import Budget
 from tabby_lsp.completion.prompt import Prompt, build
-from tabby_lsp.data import CompletionContext, EngineSettings, Sampling
-from tabby_lsp.engine.decode import ModelWriter
+from tabby_lsp.data import CompletionContext, CompletionRequest, ModelSettings, Sampling
 from tabby_lsp.engine.model import Model
 from tabby_lsp.models import starter
 
@@ -57,25 +60,23 @@ def context_at(text: str, cursor: int, end: int) -> CompletionContext:
 
 
 def first_line(
-    writer: ModelWriter, layout: Layout, context: CompletionContext, before: Prompt | None = None, tokens: int = 40
+    writer: Alone, layout: Layout, context: CompletionContext, before: Prompt | None = None, tokens: int = 40
 ) -> str:
     earlier = {("", BUDGET): before} if before else {}
-    done = complete(
-        writer, layout, "", context, Sampling(tokens), (), Budget((BUDGET,)), lambda text: None, earlier=earlier
-    )
+    done = writer.complete(layout, CompletionRequest("", context, Sampling(tokens)), Budget((BUDGET,)), earlier)
     return done.candidates[0].text.split("\n")[0].rstrip()
 
 
-def bits(writer: ModelWriter, layout: Layout, context: CompletionContext, before: Prompt | None, wanted: str) -> float:
+def bits(writer: Alone, layout: Layout, context: CompletionContext, before: Prompt | None, wanted: str) -> float:
     """Bits per character of a text at the cursor."""
     prompt = build(layout, context, BUDGET, before)
     writer.prefill(prompt.tokens)
-    session = writer.sessions.take(prompt.tokens)
-    assert session.logits is not None
-    logits, total = session.logits, 0.0
+    slot = writer.slot(prompt.tokens)
+    assert slot.logits is not None
+    logits, total = slot.logits, 0.0
     for token in layout.plain.tokens(prompt.pending.decode() + wanted):
         total += math.log(float(np.exp(logits - logits.max()).sum())) + float(logits.max() - logits[token])
-        writer.sessions.extend(session, [token])
+        writer.extend(slot, token)
         logits = writer.model.logits()
     return total / math.log(2) / len(wanted)
 
@@ -87,7 +88,7 @@ def interval(values: Sequence[float], form: str) -> str:
     return f"{statistics.fmean(values):{form}} ({low:{form}} to {high:{form}})"
 
 
-def healing(writer: ModelWriter, files: Sequence[str], count: int) -> None:
+def healing(writer: Alone, files: Sequence[str], count: int) -> None:
     chance = random.Random(SEED)
     heals = choose_layout(writer.vocabulary)
     layouts = {"with healing": heals, "without": replace(heals, healing=False)}
@@ -106,7 +107,7 @@ def healing(writer: ModelWriter, files: Sequence[str], count: int) -> None:
         print(f"its own line goes on, cut {kind:<14} {name:<13} {interval(values, '.1%')} of {len(values)}")
 
 
-def frozen(writer: ModelWriter, files: Sequence[str], count: int) -> None:
+def frozen(writer: Alone, files: Sequence[str], count: int) -> None:
     chance = random.Random(SEED)
     freezes = replace(choose_layout(writer.vocabulary, PREFIX_FIRST), healing=False)
     if not freezes.freezes:
@@ -141,7 +142,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=("healing", "frozen"))
     options = parser.parse_args()
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(options.folder.rglob("*.py"))]
-    model_writer = ModelWriter(Model(EngineSettings(str(options.model), context_size=2048)))
+    model_writer = Alone(Model(ModelSettings(str(options.model), context_size=2048)))
     print(f"{options.model.name}, {len(texts)} files")
     if options.only != "frozen":
         healing(model_writer, texts, options.lines)

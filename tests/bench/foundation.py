@@ -13,16 +13,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from editor import Editor, gone
 
-from tabby_lsp import machine, wire
-from tabby_lsp.data import CompletionContext, EngineSettings, Sampling, to_json
+from tabby_lsp import __version__
+from tabby_lsp.data import CompletionContext, CompletionRequest, CompletionSettings, ModelSettings, Sampling
+from tabby_lsp.engine.messages import Cancel, Cancelled, Complete, Completed, Load, Message, Ready, pack, unpack
 from tabby_lsp.models import starter
+from tabby_lsp.processes import machine, wire
+from tabby_lsp.processes.start import python
 
 TEXT = Path(asyncio.__file__).with_name("base_events.py").read_text(encoding="utf-8")
 TYPED = "    def read_all(self, limit=None):\n        data = self._buffer[:limit]\n        return bytes(data)\n"
@@ -89,48 +92,40 @@ def type_text(editor: Editor, line: int) -> list[float]:
 
 def stops(model: Path, count: int) -> None:
     """From a cancel to the engine's word that it has stopped, in the middle of prompts and of writing."""
-    settings = EngineSettings(str(model), max_prompt_tokens=1800)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tabby_lsp.engine.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    completing = CompletionSettings(max_prompt_tokens=1800)
+    process = subprocess.Popen(python("tabby_lsp.engine.process"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
     pipe_in, read = process.stdin, process.stdout.read
 
-    def say(**message: object) -> None:
-        pipe_in.write(wire.pack(message))
+    def say(message: Message, id: int = 0) -> None:
+        pipe_in.write(wire.pack(pack(message, id)))
         pipe_in.flush()
 
-    def until(wanted: Callable[[dict[str, object]], bool]) -> dict[str, object]:
+    def until(id: int, *kinds: type[Message]) -> Message:
+        """The next message about a job, of one of these kinds if any are given."""
         while True:
-            message = wire.read(read)
-            assert message is not None
-            if wanted(message):
+            packed = wire.read(read)
+            assert packed is not None
+            message, of = unpack(packed)
+            if of == id and (not kinds or isinstance(message, kinds)):
                 return message
 
-    say(kind="load", settings=to_json(settings))
-    until(lambda m: m["kind"] == "ready")
+    say(Load(__version__, ModelSettings(str(model)), completing))
+    until(0, Ready)
     in_prompt, in_writing = [], []
     for id in range(1, count + 1):
         writing = id % 2 == 0
         # A prompt of its own each time: nothing is reused, so that there is something to interrupt.
         context = CompletionContext(f"# {id}\nimport os\n" if writing else f"# {id}\n" + TEXT[: 4 * 1800])
-        say(
-            kind="complete",
-            id=id,
-            priority=0,
-            document="a",
-            context=to_json(context),
-            sampling=to_json(Sampling(200, 1.0, id)),
-        )
+        say(Complete(CompletionRequest("a", context, Sampling(200, 1.0, id), completing)), id)
         if writing:
-            if until(lambda m, id=id: m["id"] == id)["kind"] == "done":
+            if isinstance(until(id), Completed):
                 continue  # it had nothing to say
         else:
             time.sleep(0.005 + 0.03 * (id % 7))
         begin = time.perf_counter()
-        say(kind="cancel", id=id)
-        end = until(lambda m, id=id: m["id"] == id and m["kind"] in ("done", "cancelled"))
-        if end["kind"] == "cancelled":
+        say(Cancel(), id)
+        if isinstance(until(id, Completed, Cancelled), Cancelled):
             (in_writing if writing else in_prompt).append((time.perf_counter() - begin) * 1000)
     process.stdin.close()
     process.wait()

@@ -15,9 +15,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tabby_lsp import machine
-from tabby_lsp.data import EngineSettings
+from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine.model import Model
+from tabby_lsp.processes import machine
 
 PROMPT = 512
 TOKEN = 100  # any: what is computed does not depend on which
@@ -26,7 +26,7 @@ TOKEN = 100  # any: what is computed does not depend on which
 def engine_rates(path: Path, threads: int, depth: int, tokens: int, runs: int) -> tuple[float, float]:
     """Tokens per second of prefill and of decoding."""
     size = PROMPT + depth + tokens
-    model = Model(EngineSettings(str(path), threads=threads, parallelism=1, context_size=size))
+    model = Model(ModelSettings(str(path), threads=threads, parallelism=1, context_size=size))
     if model.context_size < size:
         raise SystemExit(f"{path.name} has a context of {model.context_size} tokens, {size} are needed")
     best = [0.0, 0.0]
@@ -48,7 +48,7 @@ def _read(model: Model, count: int, place: int) -> float:
     """Seconds to read a prompt."""
     begin = time.perf_counter()
     while place < count:
-        size = min(model.batch_size, count - place)
+        size = min(model.batch_size(time.perf_counter()), count - place)
         model.evaluate([TOKEN] * size, place, 0)
         place += size
     return time.perf_counter() - begin

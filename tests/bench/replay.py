@@ -54,8 +54,8 @@ from scripts import BASE_EVENTS, SCRIPTS, read_file
 from sides import Setting, Side, SideError, TabbyLsp
 from tabby_agent import WholePrompt
 
-from tabby_lsp import machine
 from tabby_lsp.models import starter
+from tabby_lsp.processes import machine
 
 MECHANISM, END_TO_END = "mechanism", "end-to-end"
 STOP_DELAYS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3)  # seconds from a request to what supersedes it

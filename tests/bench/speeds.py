@@ -15,9 +15,9 @@ from pathlib import Path
 from rates import engine_rates
 from shapes import SHAPES, write_random
 
-from tabby_lsp import machine
 from tabby_lsp.models import gguf, speed
 from tabby_lsp.models.speed import Rates
+from tabby_lsp.processes import machine
 
 TOKENS = 24
 

@@ -16,14 +16,15 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from tabby_lsp.config import Layer, merge, parse_assignment
 from tabby_lsp.data import Sampling
+from tabby_lsp.engines import completing
 from tabby_lsp.evaluation.command import EvaluationError, evaluate, report
 from tabby_lsp.evaluation.measures import Mean
 from tabby_lsp.evaluation.report import as_data, figures
-from tabby_lsp.models.registry import engine_settings
 
 
 def draw(found: Mapping[str, Mapping[str, Mean | None]], title: str, path: Path) -> None:
@@ -67,8 +68,8 @@ def main() -> None:
     if problems:
         raise SystemExit("\n".join(problems))
     sampling = Sampling(settings.completion.max_decoding_tokens)
-    engine = engine_settings(settings)
     try:
+        engine = partial(completing, settings)
         done = evaluate(options.folders, options.holes, options.seed, engine, sampling, sys.stderr.write)
         variants = asyncio.run(done)
     except EvaluationError as error:

@@ -4,6 +4,7 @@ return {
   cmd = { 'tabby-lsp' },
   -- No `filetypes`: every file. Without a root a file is served all the same.
   root_markers = { '.git' },
+  capabilities = { experimental = { tabby = { statusDidChangeListener = true } } },
   handlers = {
     ['tabby/status/didChange'] = function(_, status, ctx)
       require('tabby_lsp').on_status(ctx.client_id, status)

@@ -14,7 +14,7 @@ local namespace = api.nvim_create_namespace('nvim.lsp.inline_completion')
 ---@type tabby_lsp.Keys
 local keys = { accept = '<Tab>', next = '<M-]>', previous = '<M-[>' }
 
----@type table<integer, table> by client: the last `tabby/status/didChange`
+---@type table<integer, table> by client: what each `tabby/status/didChange` has said, the last on top
 local statuses = {}
 
 ---@type table<integer, { count: integer, text: string }> by buffer: what is to be shown once its others have come
@@ -207,7 +207,7 @@ end
 
 --- The handler of `tabby/status/didChange`.
 function M.on_status(client_id, status)
-  statuses[client_id] = status
+  statuses[client_id] = vim.tbl_extend('force', statuses[client_id] or {}, status)
   vim.cmd.redrawstatus()
 end
 

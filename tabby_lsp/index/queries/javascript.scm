@@ -41,11 +41,11 @@
 
 (import_statement
   (import_clause (named_imports (import_specifier name: (_) @import.name alias: (_) @import.alias) @import))
-  source: (string) @import.module)
+  source: (string) @import.module) @import.statement
 
 (import_statement
   (import_clause (namespace_import (identifier) @import.alias) @import)
-  source: (string) @import.module)
+  source: (string) @import.module) @import.statement
 
 (variable_declarator
   name: (identifier) @import.alias

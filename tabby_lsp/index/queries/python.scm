@@ -34,7 +34,7 @@
 
 (import_from_statement
   module_name: (_) @import.module
-  name: (aliased_import name: (dotted_name) @import.name alias: (identifier) @import.alias) @import)
+  name: (aliased_import name: (dotted_name) @import.name alias: (identifier) @import.alias) @import) @import.statement
 
 (import_from_statement) @import.whole
 

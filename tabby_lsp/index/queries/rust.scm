@@ -52,7 +52,7 @@
 
 (scoped_use_list
   path: (_) @import.module
-  list: (use_list (use_as_clause path: (identifier) @import.name alias: (identifier) @import.alias) @import))
+  list: (use_list (use_as_clause path: (identifier) @import.name alias: (identifier) @import.alias) @import)) @import.statement
 
 (use_declaration) @import.whole
 

@@ -9,7 +9,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterable
-from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,10 @@ from tabby_lsp.models.training.evaluate import (
 from tabby_lsp.models.training.export import NAME, shipped_file
 from tabby_lsp.models.training.ngrams import ORDER
 from tabby_lsp.models.training.samples import CHAT_SHARE, PLAIN_SHARE, SUFFIX_FIRST_SHARE, Hole
-from tabby_lsp.models.training.train import MACHINES, read_log
+from tabby_lsp.models.training.train import MACHINES
 
 SHIPPED = Path(__file__).parents[1] / "starter"
 SHOWN = 10
-SMOOTHED = 40  # steps that make one point of the curve
 
 INTRODUCTION = """# tabby-starter
 
@@ -63,24 +62,27 @@ def shipped_model(folder: Path = SHIPPED) -> Path | None:
     return next(iter(sorted(folder.glob(f"{NAME}-*.gguf"))), None)
 
 
-def draw_losses(rows: list[dict[str, Any]], target: Path) -> None:
+def draw_losses(history: list[dict[str, Any]], target: Path) -> None:
+    """The curve over all sittings, each of which began where the one before it had not yet lowered its rates."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 3.2))
-    chunks = [rows[begin:end] for begin, end in pairwise([*range(0, len(rows), SMOOTHED), len(rows)])]
-    tokens = [chunk[-1]["tokens"] / 1e6 for chunk in chunks]
-    for key, label in (("loss", "all tokens"), ("middle", "middles and their end tokens")):
-        axes.plot(tokens, [_mean(chunk, key) for chunk in chunks], label=label)
-    unseen = [row for row in rows if "held_out" in row]
-    for key, label in (("held_out", "held out, all tokens"), ("held_out_middle", "held out, middles")):
-        axes.plot([row["tokens"] / 1e6 for row in unseen], [row[key] for row in unseen], "--", label=label)
-    long = next((row["tokens"] / 1e6 for row in rows if row["length"] > rows[0]["length"]), None)
-    if long is not None:
-        axes.axvline(long, color="grey", linewidth=0.8, linestyle=":", label="rows of 2,048 tokens from here")
-    axes.set(xlabel="million tokens", ylabel="loss, nats per token")
+    labels = {
+        "loss": ("all tokens", "C0-"),
+        "middle": ("middles and their end tokens", "C1-"),
+        "held_out": ("held out, all tokens", "C2--"),
+        "held_out_middle": ("held out, middles", "C3--"),
+    }
+    for number, sitting in enumerate(history):
+        for key, (label, form) in labels.items():
+            points = [point for point in sitting.get("curve", []) if key in point]
+            known = None if any(sitting.get("curve") for sitting in history[:number]) else label
+            at = [point["tokens"] / 1e6 for point in points]
+            axes.plot(at, [point[key] for point in points], form, label=known, linewidth=1.2)
+    axes.set(xlabel="million tokens, those of earlier sittings included", ylabel="loss, nats per token")
     axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     figure.savefig(target, dpi=90)
@@ -95,42 +97,43 @@ def data_table(counts: dict[str, dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def training_section(rows: list[dict[str, Any]], machine: str, history: list[dict[str, Any]]) -> str:
-    config, plan, last = MACHINES[machine].config, MACHINES[machine].plan, rows[-1]
-    size = sum(_product(shape) for shape in config.shapes().values())
+def training_section(machine: str, history: list[dict[str, Any]]) -> str:
+    config, plan = MACHINES[machine].config, MACHINES[machine].plan
+    size = sum(prod(shape) for shape in config.shapes().values())
     body = size - config.vocabulary * config.width
-    long_steps = sum(row["length"] == config.context for row in rows)
-    sittings = [*history, {"machine": machine, **{key: last[key] for key in ("minutes", "step", "tokens")}}]
     spent = [
-        f"| {sitting['machine']} | {sitting['minutes']:.1f} | {sitting['step']:,} | {sitting['tokens'] / 1e6:.1f} M "
-        f"| {6 * size * sitting['tokens']:.1e} |"
-        for sitting in sittings
+        f"| {sitting['machine']} | {sitting['flop'] / sitting['tokens'] / 6e6:.2f} | {sitting['minutes']:.1f} "
+        f"| {sitting['step']:,} | {sitting['tokens'] / 1e6:.1f} M | {sitting['flop']:.1e} |"
+        for sitting in history
     ]
     return f"""## Configuration and compute
 
 {config.layers} layers, width {config.width}, {config.heads} heads, {config.kv_heads} key-value head,
 feed-forward {config.hidden}, vocabulary {config.vocabulary:,} (byte-level BPE), output tied to the embedding:
 {size / 1e6:.2f} M parameters, {body / 1e6:.2f} M without the embedding. Muon ({plan.muon_rate}) for the
-matrices, AdamW ({plan.adam_rate}) for the rest, bf16, {plan.batch_tokens:,} tokens a step, rates constant and
-then linear to zero over the last {plan.decay_share:.0%} of the time, rows of {plan.short_length:,} tokens and
-of {config.context:,} in the last {plan.long_share:.0%} of the time. Every token counts alike in
-the loss. Of the samples {SUFFIX_FIRST_SHARE:.0%} are suffix first,
-{1 - SUFFIX_FIRST_SHARE - PLAIN_SHARE - CHAT_SHARE:.0%} prefix first, {PLAIN_SHARE:.0%} plain text,
+matrices, AdamW ({plan.adam_rate}) for the rest, bf16, {plan.batch_tokens:,} tokens a step, on rows of
+{plan.short_length:,} tokens. The rates are constant after a warm-up; over the last {plan.decay_share:.0%} of each
+sitting they go linearly to zero, on rows of {config.context:,}. The next sitting goes on from before that, or, on
+another machine, from the finished weights with the rates raised again; a smaller model is grown into a larger one
+that computes the same. Every token counts alike in the loss. Of the samples {SUFFIX_FIRST_SHARE:.0%} are suffix
+first, {max(0.0, 1 - SUFFIX_FIRST_SHARE - PLAIN_SHARE - CHAT_SHARE):.0%} prefix first, {PLAIN_SHARE:.0%} plain text,
 {CHAT_SHARE:.0%} ChatML.
 
-| sitting on | minutes | steps | tokens | FLOP |
-|---|---:|---:|---:|---:|
+| sitting on | million parameters | minutes | steps | tokens | FLOP |
+|---|---:|---:|---:|---:|---:|
 {_lines(spent)}
 
-Each sitting began with the weights of the one before it and with its rates raised again; the curve and the figures
-above this table are of the last, which saw {long_steps:,} of its steps on the long rows.
+Minutes are of one core's time since the third sitting, of the clock before. The figures above are of the weights
+that the last sitting ended with.
 
 ![loss](loss.png)
 
-To reproduce, with the extra `train` (interrupted, it goes on from the last checkpoint; the figures vary with the
-speed of the machine, because the budget is time); to train on from the shipped file, add `--start FILE.gguf`:
+To train on (from the checkpoint of the work folder, else from the last weights kept; with the extra `train`), and
+then to measure and ship what came of it:
 
-    python -m tabby_lsp.models.training --machine {machine} --minutes {round(last["minutes"]):g} --work DIR
+    python -m tabby_lsp.models.training --work DIR --until 18:20
+    python -m tabby_lsp.models.training --work DIR --stage evaluate
+    python -m tabby_lsp.models.training --work DIR --stage card
 """
 
 
@@ -209,12 +212,11 @@ def write_card(work: Path, machine: str, target: Path = SHIPPED) -> None:
         replaced.unlink()
     model = target / exported.name
     shutil.copyfile(exported, model)
-    rows = list(read_log(work))
-    draw_losses(rows, target / "loss.png")
     report = json.loads((work / "corpus" / "report.json").read_text())
     figures = json.loads((work / "figures.json").read_text())
     compared = json.loads((work / "comparison.json").read_text())
     history = json.loads((work / "history.json").read_text())
+    draw_losses(history, target / "loss.png")
     held_out = ", ".join(name for name, row in report["packages"].items() if row["split"] == "held-out")
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in report["skipped"].items())
     refused = "; ".join(report["refused"]) or "none"
@@ -231,7 +233,7 @@ out whole and never trained on: **{held_out}**. Files skipped: {skipped}. Packag
         INTRODUCTION.format(file=model.name, megabytes=model.stat().st_size / 1e6, kind=kind),
         figures_section(figures, compared),
         LIMITS.format(context=config.context, short=plan.short_length, chat=CHAT_SHARE),
-        training_section(rows, machine, history),
+        training_section(machine, history),
         *([TRIED.read_text(encoding="utf-8")] if TRIED.exists() else []),
         completions_section(work),
         data,
@@ -241,14 +243,3 @@ out whole and never trained on: **{held_out}**. Files skipped: {skipped}. Packag
 
 def _lines(lines: Iterable[str]) -> str:
     return "\n".join(lines)  # an f-string may not hold a backslash before Python 3.12
-
-
-def _mean(rows: list[dict[str, Any]], key: str) -> float:
-    return float(sum(row[key] for row in rows)) / len(rows)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total

@@ -113,7 +113,10 @@ def read_gguf(path: Path, tokenizer: Path) -> tuple[Weights, Config, list[dict[s
     """A shipped model back as weights in fp32, its history, and its tokenizer written to `tokenizer`."""
     import gguf
 
-    reader = gguf.GGUFReader(path)
+    try:
+        reader = gguf.GGUFReader(path)
+    except (ValueError, IndexError, KeyError) as error:
+        raise ExportError(f"{path.name} is no GGUF file, or not a whole one ({error})") from None
 
     def value(key: str, default: Any = None) -> Any:
         field = reader.get_field(key)

@@ -17,11 +17,11 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Config:
-    layers: int = 6
-    width: int = 192
-    heads: int = 3
+    layers: int = 8
+    width: int = 256
+    heads: int = 4
     kv_heads: int = 1
-    hidden: int = 512
+    hidden: int = 704
     vocabulary: int = 8192
     context: int = 2048
     rope_base: float = 10_000.0

@@ -1,47 +1,61 @@
-"""Training: Muon for the matrices, AdamW for the rest, a schedule in minutes, checkpoints to go on from.
+"""Training: Muon for the matrices, AdamW for the rest, in sittings that may be interrupted at any moment.
 
-Owns the two machines' plans, the optimizers, the schedule and the checkpoint; takes rows from `samples.py`.
-Time is the budget, so that a machine shared with other work still ends its decay on time.
+Owns the two machines' plans, the optimizers and the loop; takes rows from `samples.py`, the rates from
+`schedule.py`, and leaves its state to `checkpoint.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tabby_lsp.models.training.checkpoint import State, load_state, save_state, save_weights, write_beside
 from tabby_lsp.models.training.model import Config, Weights, losses, new_weights
 from tabby_lsp.models.training.samples import Sample, Sampler
+from tabby_lsp.models.training.schedule import (
+    Budget,
+    Pace,
+    Progress,
+    after_step,
+    begins_decay,
+    next_sitting,
+    rate_factor,
+    steps_left,
+)
+
+CURVE_POINTS = 60  # of a sitting, kept in the model's file
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one sitting trains; the defaults are those of two CPU cores."""
+    """How a sitting trains; the defaults are those of two CPU cores."""
 
-    minutes: float = 105.0
+    minutes: float = 105.0  # of a sitting whose end is not said
     device: str = "cpu"
     threads: int = 2
     workers: int = 0  # processes that cut and tokenise samples; 0 does it between the steps
     seed: int = 1
     muon_rate: float = 0.02
     adam_rate: float = 6e-3
+    kept_rates: float = 0.25  # of these rates, when training began with trained weights: more undoes them (tried.md)
     batch_tokens: int = 8192
     short_length: int = 1024
-    long_share: float = 0.25  # of the time, at the end, on rows as long as the context
-    decay_share: float = 0.40  # of the time, at the end, the rates go linearly to zero
-    warmup_share: float = 0.01
-    checkpoint_minutes: float = 3.0
+    decay_share: float = 0.20  # of a sitting, at its end: the rates go to zero, on rows as long as the context
+    shortest_decay: int = 40  # steps
+    warmup_steps: int = 60
+    checkpoint_minutes: float = 2.0  # of processor time
     compiled: bool = True  # a third faster; costs 40 s for each row length and needs a C++ compiler
     held_out_rows: int = 16  # of `short_length`, looked at with every checkpoint
 
@@ -50,14 +64,14 @@ class Plan:
 class Machine:
     config: Config
     plan: Plan
-    share_scale: float  # what the manifest's `max_mb` are multiplied with: a larger model can use more text
+    share_scale: float  # what the manifest's `max_mb` are multiplied with: more compute can use more text
 
 
-# The CPU's model is compute-optimal for about three hours on two cores (measured: 4 M parameters beat 6.6 M);
-# the GPU's for 25 minutes of one H100-class card, some 3e17 FLOP (facts: 50 to 60 M parameters, 1 G tokens).
-# Its widths are multiples of 256, so that the K-quants it must be shipped in apply to every matrix.
+# The CPU's model is for some 3e15 FLOP in sittings (about 6 M parameters and 60 M tokens); the GPU's for 25 minutes
+# of one H100-class card, some 3e17 FLOP (facts: 50 to 60 M parameters, 1 G tokens).
+# The GPU's widths are multiples of 256, so that the K-quants it must be shipped in apply to every matrix.
 MACHINES = {
-    "cpu": Machine(Config(), Plan(), 1.0),
+    "cpu": Machine(Config(), Plan(), 2.5),
     "gpu": Machine(
         Config(layers=16, width=512, heads=8, kv_heads=2, hidden=1536),
         Plan(
@@ -74,14 +88,12 @@ MACHINES = {
 }
 
 
-def rate_factor(plan: Plan, done: float) -> float:
-    """What the learning rates are multiplied with when `done` (0 to 1) of the time is spent."""
-    warm = min(1.0, (done + 1e-3) / plan.warmup_share)
-    return warm * max(0.0, min(1.0, (1.0 - done) / plan.decay_share))
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin with, and how far the sittings that led to them had come."""
 
-
-def row_length(plan: Plan, config: Config, done: float) -> int:
-    return plan.short_length if done < 1.0 - plan.long_share else config.context
+    weights: Weights
+    progress: Progress
 
 
 def new_optimizers(weights: Weights, plan: Plan) -> list[Any]:
@@ -144,11 +156,91 @@ def held_out_losses(weights: Weights, config: Config, plan: Plan, rows: list[Sam
     """Nats per token over all tokens and over the middles of rows that are never trained on."""
     with torch.no_grad(), _autocast(plan):
         ids, middle = as_tensors(rows, plan.device)
-        each = torch.cat([losses(weights, config, part) for part in ids.split(8)])
+        each = torch.cat([losses(weights, config, part) for part in torch.split(ids, 8)])
     return {
         "held_out": round(each.mean().item(), 4),
         "held_out_middle": round(each[middle].mean().item(), 4),
     }
+
+
+class Run:
+    """One call: the weights and optimizers on their device, and the files of the work folder."""
+
+    def __init__(self, config: Config, plan: Plan, work: Path, start: Start | None) -> None:
+        self.config, self.plan, self.work = config, plan, work
+        self.checkpoint, self.decay = work / "checkpoint.pt", work / "decay.pt"
+        self.progress = start.progress if start else Progress()
+        self._saved: Progress | None = None
+        share = plan.kept_rates if start else 1.0
+        self.rates = (share * plan.muon_rate, share * plan.adam_rate)
+        weights = start.weights if start else new_weights(config, plan.seed)
+        self.weights = {name: w.detach().to(plan.device).requires_grad_() for name, w in weights.items()}
+        self.optimizers = new_optimizers(self.weights, plan)
+        self.loss_of: Any = torch.compile(losses, dynamic=False) if plan.compiled else losses
+        self.flop_per_step = 6.0 * sum(w.numel() for w in self.weights.values()) * plan.batch_tokens
+
+    def resume(self, sittings: int) -> None:
+        """From where the last call was: within its decay if that has time left, else at full rates.
+
+        `sittings` are those that have ended: the undecayed state of the last one begins the next.
+        """
+        state = load_state([self.checkpoint, self.work / "previous.pt"], self.config)
+        if state is None:
+            return
+        if state.progress.sitting < sittings:
+            state = replace(state, progress=next_sitting(state.progress))
+        else:
+            lowered = load_state([self.decay], self.config)
+            end = lowered.progress.until if lowered else None
+            if lowered and (end is None or end > time.time()):
+                state = lowered
+        self._take(state)
+        at = self.progress
+        _say(f"train: going on at step {at.step} of sitting {at.sitting + 1}, rates at {at.factor:.3f}")
+
+    def _take(self, state: State) -> None:
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(state.weights[name])
+        for optimizer, held in zip(self.optimizers, state.optimizers, strict=True):
+            optimizer.load_state_dict(held)
+        self.progress = state.progress
+
+    def save(self) -> None:
+        """A disk that is full costs this checkpoint, not the run."""
+        if self._saved == self.progress:
+            return
+        state = State(self.weights, [optimizer.state_dict() for optimizer in self.optimizers], self.progress)
+        try:
+            if self.progress.decaying:
+                save_state(self.decay, self.config, state)
+            else:
+                save_state(self.checkpoint, self.config, state, self.work / "previous.pt")
+            self._saved = self.progress
+        except OSError as error:
+            _say(f"train: no checkpoint at step {self.progress.step}: {error}; the one before it stays")
+
+    def step(self, feed: Feed, left: int) -> dict[str, Any]:
+        """One step of training; the row of the log that tells of it."""
+        at, plan = self.progress, self.plan
+        factor = rate_factor(at, plan.warmup_steps)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+        length = self.config.context if at.decaying else plan.short_length
+        began = time.process_time()
+        ids, middle = as_tensors(feed.rows(at.step, length), plan.device)
+        with _autocast(plan):
+            each = self.loss_of(self.weights, self.config, ids)
+        each.mean().backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        loss, loss_of_middles = each.mean().item(), each[middle].mean().item()
+        self.progress = after_step(at, each.numel(), time.process_time() - began, left)
+        row = {"sitting": at.sitting, "step": at.step + 1, "minutes": round(self.progress.minutes, 3)}
+        row |= {"tokens": self.progress.tokens, "length": length, "rate": round(factor, 4)}
+        return row | {"loss": round(loss, 4), "middle": round(loss_of_middles, 4)}
 
 
 def train(
@@ -157,109 +249,93 @@ def train(
     config: Config,
     plan: Plan,
     work: Path,
-    start: Weights | None = None,
-) -> None:
-    """Trains until the minutes are spent, from `checkpoint.pt` on where there is one, else from `start`."""
+    budget: Budget,
+    start: Start | None = None,
+    sittings: int = 0,
+) -> Progress:
+    """Trains to the end of the budget and leaves `weights.pt`; from the work folder's state on, else from `start`.
+
+    `sittings` are those that ended before. Raises OSError if the result cannot be written.
+    """
     torch.set_num_threads(plan.threads)
-    weights = new_weights(config, plan.seed) if start is None else start
-    weights = {name: weight.detach().to(plan.device).requires_grad_() for name, weight in weights.items()}
-    optimizers = new_optimizers(weights, plan)
-    rates = [plan.muon_rate, plan.adam_rate]
-    spent, step, tokens = 0.0, 0, 0
-    checkpoint = work / "checkpoint.pt"
-    if checkpoint.exists():
-        spent, step, tokens = _restore(checkpoint, config, weights, optimizers)
-        _forget_after(step, work / "train.jsonl")
-        _say(f"train: going on at step {step}, {spent / 60:.1f} minutes")
-    budget = 60.0 * plan.minutes
-    loss_of: Any = torch.compile(losses, dynamic=False) if plan.compiled else losses
+    run, pace = Run(config, plan, work, start), Pace()
+    run.resume(sittings)
+    run.progress = replace(run.progress, until=budget.until)
+    log = work / "train.jsonl"
+    _forget_after(run.progress, log)
     unseen = held_out.rows(0, plan.held_out_rows, plan.short_length + 1)
-    saved = spent
-    with contextlib.closing(Feed(sampler, plan)) as feed, (work / "train.jsonl").open("a", encoding="utf-8") as log:
-        last = time.monotonic()
-        while spent < budget:
-            factor = rate_factor(plan, spent / budget)
-            length = row_length(plan, config, spent / budget)
-            for optimizer, rate in zip(optimizers, rates, strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * factor
-            ids, middle = as_tensors(feed.rows(step, length), plan.device)
-            with _autocast(plan):
-                each = loss_of(weights, config, ids)
-            each.mean().backward()
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            step, tokens = step + 1, tokens + each.numel()
-            loss, loss_of_middles = each.mean().item(), each[middle].mean().item()
-            now = time.monotonic()
-            spent, last = spent + now - last, now
-            row = {"step": step, "minutes": round(spent / 60, 3), "tokens": tokens, "length": length}
-            row |= {"loss": round(loss, 4), "middle": round(loss_of_middles, 4)}
-            if spent - saved > 60 * plan.checkpoint_minutes or spent >= budget:
-                row |= held_out_losses(weights, config, plan, unseen)
-                _save(checkpoint, config, weights, optimizers, (spent, step, tokens))
-                saved = spent
-            log.write(json.dumps(row) + "\n")
-            if step % 20 == 0 or "held_out" in row:
-                log.flush()
-                _say(f"train: {json.dumps(row)}")
-    torch.save({"config": asdict(config), "weights": _plain(weights)}, work / "weights.pt")
-
-
-def load_weights(path: Path) -> tuple[Weights, Config]:
-    held = torch.load(path, weights_only=True)
-    return held["weights"], Config(**held["config"])
+    saved = time.process_time()
+    with contextlib.closing(Feed(sampler, plan)) as feed:
+        while (left := steps_left(budget, run.progress, run.flop_per_step, pace, plan.shortest_decay)) > 0:
+            if begins_decay(run.progress, left, plan.decay_share, plan.shortest_decay):
+                run.save()  # what the next sitting goes on from
+                _say(f"train: lowering the rates over the last {left} steps")
+                run.progress = replace(run.progress, decay_step=run.progress.step)
+            began = time.monotonic()
+            row = run.step(feed, left)
+            pace.add(time.monotonic() - began)
+            if time.process_time() - saved > 60 * plan.checkpoint_minutes or left == 1:
+                row |= held_out_losses(run.weights, config, plan, unseen)
+                run.save()
+                saved = time.process_time()
+            _log(log, row)
+            if row["step"] % 20 == 0 or "held_out" in row:
+                _say(f"train: {left - 1} steps left: {json.dumps(row)}")
+    save_weights(work / "weights.pt", config, run.weights)
+    return run.progress
 
 
 def read_log(work: Path) -> Iterator[dict[str, Any]]:
-    with (work / "train.jsonl").open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+    """The rows of the log; one that an interruption cut short is passed over."""
+    for line in (work / "train.jsonl").read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
-def _plain(weights: Weights) -> Weights:
-    return {name: weight.detach().cpu() for name, weight in weights.items()}
-
-
-def _save(
-    path: Path, config: Config, weights: Weights, optimizers: list[Any], progress: tuple[float, int, int]
-) -> None:
-    held = {
-        "config": asdict(config),
-        "weights": _plain(weights),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "progress": progress,
+def sitting_record(work: Path, done: Progress, config: Config, device: str) -> dict[str, Any]:
+    """What is told of a sitting for good, its curve in about `CURVE_POINTS` points."""
+    rows = [row for row in read_log(work) if row.get("sitting") == done.sitting and "loss" in row]
+    unseen = {row["step"]: row for row in rows if "held_out" in row}
+    each = max(1, len(rows) // CURVE_POINTS)
+    curve = []
+    for chunk in (rows[begin : begin + each] for begin in range(0, len(rows), each)):
+        point = {"tokens": chunk[-1]["tokens"]}
+        point |= {key: round(sum(row[key] for row in chunk) / len(chunk), 3) for key in ("loss", "middle")}
+        seen = next((unseen[row["step"]] for row in chunk if row["step"] in unseen), {})
+        curve.append(point | {key: seen[key] for key in ("held_out", "held_out_middle") if key in seen})
+    tokens = done.tokens - done.first_token
+    return {
+        "machine": device,
+        "minutes": round(done.minutes, 2),
+        "step": done.step - done.first_step,
+        "decay_step": done.step - done.decay_step,
+        "tokens": tokens,
+        "flop": 6 * sum(prod(shape) for shape in config.shapes().values()) * tokens,
+        "parameters": sum(prod(shape) for shape in config.shapes().values()),
+        "curve": curve,
     }
-    # Written beside and moved over: an interruption while writing must not cost the last good checkpoint.
-    beside = path.with_suffix(".part")
-    torch.save(held, beside)
-    os.replace(beside, path)
 
 
-def _restore(path: Path, config: Config, weights: Weights, optimizers: list[Any]) -> tuple[float, int, int]:
-    held = torch.load(path, weights_only=True)
-    if held["config"] != asdict(config):
-        raise ValueError(f"{path.name} was trained with another configuration: {held['config']}")
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(held["weights"][name])
-    for optimizer, state in zip(optimizers, held["optimizers"], strict=True):
-        optimizer.load_state_dict(state)
-    spent, step, tokens = held["progress"]
-    return spent, step, tokens
-
-
-def _forget_after(step: int, log: Path) -> None:
-    """Drops the logged steps that came after the checkpoint; they are about to be done again."""
-    kept = [line for line in log.read_text(encoding="utf-8").splitlines(True) if _step(line) <= step]
-    log.write_text("".join(kept), encoding="utf-8")
-
-
-def _step(line: str) -> float:
+def _log(log: Path, row: dict[str, Any]) -> None:
     try:
-        return float(json.loads(line)["step"])
-    except ValueError:
-        return float("inf")  # a line cut short by the interruption
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        _say(f"train: step {row['step']} is not in the log: {error}")
+
+
+def _forget_after(progress: Progress, log: Path) -> None:
+    """Drops the logged steps that came after the checkpoint; they are about to be done again."""
+    if not log.exists():
+        return
+    kept = [
+        row
+        for row in read_log(log.parent)
+        if row.get("sitting", 0) < progress.sitting or row.get("step", 0) <= progress.step
+    ]
+    data = "".join(json.dumps(row) + "\n" for row in kept).encode()
+    if data != log.read_bytes():
+        write_beside(log, data)
 
 
 def _say(text: str) -> None:

@@ -6,11 +6,12 @@ server suggests at each key. The client is pygls' own.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from lsprotocol import types as lsp
 from pygls.lsp.client import LanguageClient
 
 from tabby_lsp import config
+from tabby_lsp.commands.options import start_logging, tell
 from tabby_lsp.languages import language_of_path
 from tabby_lsp.lsp.protocol import plain
+from tabby_lsp.processes.start import python
 from tabby_lsp.text import content_length, split_lines
 
 SHORTEST_LINE, LONGEST_LINE = 24, 72  # characters: something to type, but not for minutes
@@ -44,7 +47,27 @@ class Key:
     generated: int
 
 
-async def run(file: str | None, line_count: int, server_arguments: list[str], show: Callable[[str], None]) -> None:
+def add_arguments(parser: argparse.ArgumentParser, common: Sequence[argparse.ArgumentParser]) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a source file of yours (it is only read)")
+    parser.add_argument("--lines", type=int, default=3, metavar="N", help="how many of its lines are typed")
+
+
+def run(options: argparse.Namespace) -> int:
+    start_logging(options, to_file=False)
+    arguments = ["--model", options.model] if options.model else []
+    for assignment in options.set:
+        arguments += ["--set", assignment]
+    try:
+        asyncio.run(show_demo(options.file, options.lines, arguments, print))
+    except DemoError as error:
+        tell(str(error))
+        return 1
+    return 0
+
+
+async def show_demo(
+    file: str | None, line_count: int, server_arguments: list[str], show: Callable[[str], None]
+) -> None:
     """Runs the demo. Without a file it uses one of this program's own modules. Raises DemoError."""
     path = Path(file) if file else Path(config.__file__)
     try:
@@ -60,7 +83,7 @@ async def run(file: str | None, line_count: int, server_arguments: list[str], sh
     client.feature(lsp.WINDOW_SHOW_MESSAGE)(lambda params: show(params.message))
     client.feature(lsp.WINDOW_LOG_MESSAGE)(lambda params: None)
     started = time.perf_counter()
-    await client.start_io(sys.executable, "-m", "tabby_lsp", *server_arguments)
+    await client.start_io(*python("tabby_lsp.__main__", *server_arguments))
     try:
         await _type_lines(client, path, lines, chosen, statuses, started, show)
     finally:
@@ -86,6 +109,7 @@ async def _type_lines(
             capabilities=lsp.ClientCapabilities(
                 general=lsp.GeneralClientCapabilities(position_encodings=[lsp.PositionEncodingKind.Utf32]),
                 text_document=lsp.TextDocumentClientCapabilities(inline_completion=inline),
+                experimental={"tabby": {"statusDidChangeListener": True}},
             ),
             workspace_folders=[folder],
         )

@@ -13,34 +13,31 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
-import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tabby_lsp.completion.overtype import CLOSERS, is_closed_by_editor
 from tabby_lsp.completion.triggers import lengthens_full_name
-from tabby_lsp.data import Completion, CompletionContext, Sampling, Snippet, Timing
-from tabby_lsp.engine.client import Engine, Generation
-from tabby_lsp.lsp.answers import Answers
-from tabby_lsp.lsp.documents import Change, Place
-from tabby_lsp.lsp.pace import Pace
+from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling, Snippet, Timing
+from tabby_lsp.engine.client import Engine, Job
+from tabby_lsp.suggest.answers import Answers
+from tabby_lsp.suggest.pace import Pace
+from tabby_lsp.text import Change, Point, begin_alike
 
 Related = Callable[[], Awaitable[tuple[Snippet, ...]]]
 
 AGREED = 3  # typed characters that were those of a doubtful suggestion: it is shown from then on
-
-_OPENERS, _CLOSERS = re.compile("[(\\[{\"'`]"), ")]}\"'`"  # pairs that editors close by themselves
 
 
 @dataclass(slots=True)
 class Live:
     """A generation that runs, what it was begun for, and the text that has come to stand at its place since."""
 
-    generation: Generation
+    generation: Job[Completion]
     context: CompletionContext
     sampling: Sampling
-    place: Place  # where `inserted` begins
+    place: Point  # where `inserted` begins
     candidates: int = 1
     inserted: str = ""
     typed: int = 0  # characters of `inserted` that are known to stand before the cursor: a request has said so
@@ -55,14 +52,14 @@ class Live:
         self.typed = 0
         return self.agrees()
 
-    def serves(self, place: Place, context: CompletionContext) -> bool:
+    def serves(self, place: Point, context: CompletionContext) -> bool:
         """Whether what is being written may be for a request at a place, which says what of `inserted` was typed."""
         typed = self._offset(place)
         # Another item of the editor's menu is another text before the same place.
         if typed is None or _last_line(context.prefix) != _last_line(self.context.prefix + self.inserted[:typed]):
             return False
         self.typed = typed
-        return self.agrees() and not self.inserted[typed:].strip(_CLOSERS)
+        return self.agrees() and not self.inserted[typed:].strip(CLOSERS)
 
     def agrees(self) -> bool:
         """Whether what was typed may still be the beginning of what is written.
@@ -73,13 +70,12 @@ class Live:
         written = self.generation.text
         if not self.inserted or not written:
             return not self.inserted
-        alike = _alike(self.inserted, written)
-        if alike in (len(self.inserted), len(written)):
+        if written.startswith(self.inserted) or self.inserted.startswith(written):
             return True
-        closed = _OPENERS.search(written[:alike]) and not self.inserted[alike:].strip(_CLOSERS)
-        return bool(closed) and alike >= self.typed
+        alike = begin_alike(self.inserted, written)
+        return alike >= self.typed and is_closed_by_editor(written[:alike], self.inserted[alike:])
 
-    def _offset(self, place: Place) -> int | None:
+    def _offset(self, place: Point) -> int | None:
         """The character of `inserted` at a place, its end included, or None if the place lies outside."""
         lines = self.inserted.split("\n")
         line = place[0] - self.place[0]
@@ -120,7 +116,7 @@ class Suggestions:
         self.ahead = False  # whether anything is worked out before it is asked for
         self.confidence = 0.0  # that the model must have in what nobody has asked for
         self.pace = Pace()
-        self._next: Generation | None = None  # what is made ahead: never more than one
+        self._next: Job[Completion] | None = None  # what is made ahead: never more than one
         self._next_at: tuple[str, CompletionContext, Sampling] | None = None
         self._answers = Answers()
         self._live: dict[str, Live] = {}
@@ -130,7 +126,7 @@ class Suggestions:
     async def suggest(
         self,
         document: str,
-        place: Place,
+        place: Point,
         context: CompletionContext,
         sampling: Sampling,
         anew: bool = False,
@@ -180,7 +176,7 @@ class Suggestions:
         if self._waiting or (running and at == self._next_at) or self._answers.find(*at):
             return
         self._drop_next()
-        made = self._next = self._engine.generate(*at, ahead=True)
+        made = self._next = self._engine.complete(CompletionRequest(*at, ahead=True))
         self._next_at = at
 
         def finish(result: asyncio.Future[Completion]) -> None:
@@ -199,7 +195,7 @@ class Suggestions:
     async def _suggest(
         self,
         document: str,
-        place: Place,
+        place: Point,
         context: CompletionContext,
         sampling: Sampling,
         anew: bool,
@@ -250,13 +246,15 @@ class Suggestions:
                 self._on_busy(bool(self._waiting))
 
     def _generation_for(
-        self, document: str, place: Place, context: CompletionContext, sampling: Sampling, candidates: int
+        self, document: str, place: Point, context: CompletionContext, sampling: Sampling, candidates: int
     ) -> tuple[Live, bool]:
         if live := self._live_for(document, place, context, candidates):
             return live, False
         self._forget(document)
         self._drop_next()
-        generation = self._engine.generate(document, context, sampling, candidates=candidates, reads_ahead=self.ahead)
+        generation = self._engine.complete(
+            CompletionRequest(document, context, sampling, candidates=candidates, reads_ahead=self.ahead)
+        )
         live = Live(generation, context, sampling, place, candidates)
         live.generation.on_piece = lambda: self._check(document)
         begun = time.monotonic()
@@ -269,7 +267,7 @@ class Suggestions:
         self._live[document] = live
         return live, True
 
-    def _live_for(self, document: str, place: Place, context: CompletionContext, candidates: int) -> Live | None:
+    def _live_for(self, document: str, place: Point, context: CompletionContext, candidates: int) -> Live | None:
         """The generation that runs, if it may be for a request."""
         live = self._live.get(document)
         return live if live is not None and live.candidates >= candidates and live.serves(place, context) else None
@@ -334,12 +332,6 @@ class Suggestions:
 
 def _last_line(text: str) -> str:
     return text.rpartition("\n")[2]
-
-
-def _alike(one: str, other: str) -> int:
-    """Characters in which two texts are the same, from their start."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _visible(text: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 _LENGTH = struct.Struct("<I")
 LENGTH_BYTES = _LENGTH.size
+# No message is longer; what says it is was not written by the other end. A text of an editor may be some megabytes.
+MOST_BYTES = 1 << 28
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -23,12 +25,18 @@ def pack(message: Mapping[str, Any]) -> bytes:
 
 
 def unpack_length(head: bytes) -> int:
-    return int(_LENGTH.unpack(head)[0])
+    """Raises ValueError where these are no bytes of `pack`."""
+    length = int(_LENGTH.unpack(head)[0])
+    if length > MOST_BYTES:
+        raise ValueError(f"a message of {length} bytes")
+    return length
 
 
 def unpack(body: bytes) -> dict[str, Any]:
+    """Raises ValueError where these are no bytes of `pack`."""
     message = json.loads(body)
-    assert isinstance(message, dict), "both ends of the pipe are ours"
+    if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
+        raise ValueError("a message without a kind")
     return message
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import dataclasses
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tabby_lsp.commands.options import UsageError, settings_of, tell
 from tabby_lsp.completion.context import surround
-from tabby_lsp.data import CompletionContext, Sampling, Snippet
-from tabby_lsp.engine.client import Engine, EngineError
+from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Snippet
+from tabby_lsp.engine.client import EngineError
+from tabby_lsp.engines import completing
 from tabby_lsp.languages import language_of_path
-from tabby_lsp.models.registry import ModelNotFound, engine_settings
+from tabby_lsp.models.registry import ModelNotFound
 from tabby_lsp.settings import Settings
 from tabby_lsp.text import content_length, split_lines
 
@@ -23,6 +28,60 @@ if TYPE_CHECKING:
     from tabby_lsp.index.related import Related
 
 Tell = Callable[[str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser, common: Sequence[argparse.ArgumentParser]) -> None:
+    parser.add_argument(
+        "place",
+        nargs="?",
+        metavar="FILE:LINE:COL",
+        help="where: line and column count from 1, no column means the line's end. Without it a JSON object on "
+        'stdin: {"prefix": …, "suffix": …}, and if you like "path" and "snippets" [{"path": …, "text": …}]',
+    )
+    parser.add_argument(
+        "--in",
+        dest="folder",
+        default=".",
+        metavar="DIR",
+        help="the folder whose index is asked (default: where you are)",
+    )
+    parser.add_argument("--language", metavar="L", help="LSP language id (default: from the file's name)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the completion")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token every time")
+    parser.add_argument("--seed", type=int, metavar="N", help="for temperatures above 0")
+    parser.add_argument("--json", action="store_true", help="text, range, model, layout, token counts, times")
+    parser.add_argument("--show-prompt", action="store_true", help="what the model was given, too, and why")
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = settings_of(options)
+    try:
+        if options.place:
+            place = in_file(options.place, options.folder, options.language or "", tell)
+        else:
+            place = in_json(sys.stdin.buffer.read(), options.language or "")
+    except NoPlace as error:
+        raise UsageError(str(error)) from None
+    completion = settings.completion
+    sampling = Sampling(
+        completion.max_decoding_tokens if options.max_tokens is None else options.max_tokens,
+        completion.temperature if options.temperature is None else options.temperature,
+        completion.seed if options.seed is None else options.seed,
+    )
+    if sampling.max_tokens < 1 or sampling.temperature < 0 or sampling.seed < 0:
+        raise UsageError("--max-tokens must be at least 1, --temperature and --seed at least 0.")
+    try:
+        answer = asyncio.run(complete(settings, place, sampling, options.show_prompt, tell))
+    except NoCompletion as error:
+        tell(str(error))
+        return 1
+    if options.json:
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+    else:
+        if options.show_prompt:
+            print("\n".join(explanation(answer)), file=sys.stderr)
+        print(answer["text"])
+    return 0
 
 
 class NoPlace(Exception):
@@ -34,7 +93,7 @@ class NoCompletion(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """Where a completion is asked for: line and column count from 1. `file` and the `folder` it is in, if it is one."""
 
     context: CompletionContext
@@ -44,9 +103,9 @@ class Place:
     folder: Path | None = None
 
 
-def in_file(place: str, folder: str, language: str, tell: Tell) -> Place:
+def in_file(place: str, folder: str, language: str, tell: Tell) -> Target:
     """The place that `FILE:LINE:COL` names. The folder counts if it holds the file. Raises NoPlace."""
-    name, line, column = _parse_place(place)
+    name, line, column = _parse_target(place)
     try:
         data = Path(name).read_bytes()
     except OSError as error:
@@ -75,17 +134,17 @@ def in_file(place: str, folder: str, language: str, tell: Tell) -> Place:
         repository=root.name if inside else "",
         language=language or language_of_path(name),
     )
-    return Place(context, line, column, file, root if inside else None)
+    return Target(context, line, column, file, root if inside else None)
 
 
-def _parse_place(place: str) -> tuple[str, int, int | None]:
+def _parse_target(place: str) -> tuple[str, int, int | None]:
     match = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
     if match is None or 0 in (int(match[2]), int(match[3] or 1)):
         raise NoPlace(f"{place!r} is not of the form FILE:LINE:COL, with numbers from 1.")
     return match[1], int(match[2]), int(match[3]) if match[3] else None
 
 
-def in_json(data: bytes, language: str) -> Place:
+def in_json(data: bytes, language: str) -> Target:
     """The place between the prefix and the suffix of a JSON object. Raises NoPlace."""
     try:
         given = json.loads(data)
@@ -107,28 +166,29 @@ def in_json(data: bytes, language: str) -> Place:
         language=language,
         snippets=snippets,
     )
-    return Place(context, prefix.count("\n") + 1, len(prefix.rpartition("\n")[2]) + 1)
+    return Target(context, prefix.count("\n") + 1, len(prefix.rpartition("\n")[2]) + 1)
 
 
 async def complete(
-    settings: Settings, place: Place, sampling: Sampling, show_prompt: bool, tell: Tell
+    settings: Settings, place: Target, sampling: Sampling, show_prompt: bool, tell: Tell
 ) -> dict[str, Any]:
     """One completion through the engine process, as it is shown with `--json`. Raises NoCompletion."""
     try:
-        engine = Engine(engine_settings(settings))
+        engine = completing(settings)
     except ModelNotFound as error:
         raise NoCompletion(str(error)) from None
     engine.start()
     try:
-        info = await engine.ready()
-        for note in info.notes:
+        _, info = await engine.ready_to_complete()
+        for note in engine.state.notes:
             tell(note)
         related: Sequence[Related] = ()
         context = place.context
         if settings.completion.wants_context(info.uses_context) and not context.snippets:
             related = _related(settings, place, info.context_room, tell if show_prompt else lambda text: None)
             context = dataclasses.replace(context, snippets=tuple(each.snippet for each in related))
-        done = await engine.generate("", context, sampling, show_prompt=show_prompt, patient=True).result
+        request = CompletionRequest("", context, sampling, unhurried=True, show_prompt=show_prompt)
+        done = await engine.complete(request).result
     except EngineError as error:
         raise NoCompletion(str(error)) from None
     finally:
@@ -157,7 +217,7 @@ async def complete(
     return answer
 
 
-def _related(settings: Settings, place: Place, room: int, tell: Tell) -> list[Related]:
+def _related(settings: Settings, place: Target, room: int, tell: Tell) -> list[Related]:
     """Pieces of other files from the index of the place's folder, if there is one; of none that no model reads."""
     from tabby_lsp.index.disabled import Disabled
     from tabby_lsp.index.plan import plan

@@ -10,9 +10,25 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+# Whether the names of files are the same in capitals. A file system may be set up otherwise, git asks it; this is what
+# it finds on nearly all of them.
+FOLDS_CASE = sys.platform in ("win32", "darwin")
+
+
+def home() -> Path:
+    """The user's home directory, or a place in which nothing can be: in a container one may run as a number that no
+    name belongs to, and where there is no $HOME either.
+    """
+    try:
+        found = Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
+    return found if found.is_absolute() else Path(os.devnull)
 
 
 def available_memory() -> int | None:
@@ -89,6 +105,42 @@ def resident_memory(pid: int) -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def private_folder(path: Path) -> None:
+    """Has a folder that only its user can look into: what we keep is made of private text. Raises OSError.
+
+    Those above it that are not there become so, too. One that others could look into is closed to them, if it is ours.
+    On Windows the user's own folders are closed by what they inherit, and no mode says more.
+    """
+    for folder in reversed([each for each in (path, *path.parents) if not os.path.lexists(each)]):
+        with contextlib.suppress(FileExistsError):  # somebody else has just made it
+            os.mkdir(folder, 0o700)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    _close_to_others(path)
+
+
+def private_file(path: Path) -> None:
+    """Has a file that only its user can read or write, in the same way; what is in it stays. Raises OSError."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
+    _close_to_others(path)
+
+
+def _close_to_others(path: Path) -> None:
+    mode = os.stat(path).st_mode
+    ours = stat.S_ISREG(mode) or stat.S_ISDIR(mode)  # and not the /dev/null that somebody logs to
+    if sys.platform != "win32" and ours and mode & 0o077:
+        with contextlib.suppress(PermissionError):  # of another user, as where an editor ran as root
+            os.chmod(path, stat.S_IMODE(mode) & 0o700)
+
+
+def mount_point(path: str) -> str:
+    """Where the file system begins that holds a folder: a drive on Windows."""
+    place = os.path.realpath(path)
+    while not os.path.ismount(place) and os.path.dirname(place) != place:
+        place = os.path.dirname(place)
+    return place
 
 
 def core_count() -> int:

@@ -22,6 +22,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from tabby_lsp.completion.brackets import string_around
+from tabby_lsp.completion.overtype import closers_typed
 from tabby_lsp.data import Alternative, Completion, CompletionContext, Sampling
 
 # What a suggestion depends on beyond its line: the function around the cursor and the lines that follow, which the
@@ -31,9 +32,6 @@ ABOVE, BELOW = 2_000, 1_000  # characters
 # long lines, of which the text around one cursor can be a hundred thousand bytes.
 ENTRIES, BYTES = 1_000, 8 << 20
 ENTRY_BYTES, PROBABILITY_BYTES = 1_000, 32  # the objects around an answer's texts
-
-_CLOSER_OF = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
-_QUOTES = "\"'`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Answer:
         if not text[typed:].strip() or not after.endswith(kept):
             return None
         around = string_around(self.line.above + self.before, text, self.after, self.line.language)
-        closers = iter(_closers(text, typed, self.after[: whole.replace], around[:1]))
+        closers = iter(closers_typed(text, typed, self.after[: whole.replace], around[:1]))
         if not all(each in closers for each in after[:replace] if each not in " \t"):
             return None
         return Alternative(text[typed:], replace)
@@ -89,38 +87,6 @@ class Answer:
         texts += [*(each.text for each in candidates), *(each.text for each in self.completion.choices)]
         probabilities = sum(len(each.probabilities) for each in candidates)
         return ENTRY_BYTES + sum(map(sys.getsizeof, texts)) + PROBABILITY_BYTES * probabilities
-
-
-def _closers(text: str, typed: int, replaced: str, around: str) -> str:
-    """The closers that the text writes from `typed` on for what was opened before: in front of it, or in what is typed.
-    `around` is the quote of the string that it is written into, if any.
-
-    These, and only these, may stand right of the cursor already. Reads as `filters.overtyped` does, which says how
-    much of what stood there the text replaces; but editors close brackets inside of strings as well.
-    """
-    closers = ""
-    opened: list[tuple[str, bool]] = []  # closers yet to come, and whether their opener has been typed
-    string = 0  # how many of them are open once the string in which the text is has begun; 0: it is in none
-    for i, character in enumerate(text):
-        waiting = replaced.lstrip(" \t")[:1]
-        if character == around:
-            opened.clear()
-        if string and character == opened[string - 1][0]:
-            del opened[string:]
-        if opened and character == opened[-1][0]:
-            if opened.pop()[1] and i >= typed:
-                closers += character
-            string = string if len(opened) >= string else 0
-        elif not string and (character == waiting or character in ")]}"):
-            if character == waiting:
-                replaced = replaced.lstrip(" \t")[1:]
-            closers += character if i >= typed else ""
-        elif character in _CLOSER_OF and not ((string or around) and character in _QUOTES):
-            opened.append((_CLOSER_OF[character], i < typed))
-            string = string or (len(opened) if character in _QUOTES else 0)
-        if character == around:
-            around = ""
-    return closers
 
 
 class Answers:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
+import os
 import platform
 import subprocess
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tabby_lsp import __version__, config, machine
+from tabby_lsp import __version__, config
+from tabby_lsp.commands.options import here, layers_of, start_logging
 from tabby_lsp.config import Layer
-from tabby_lsp.data import CompletionContext, ModelInfo, Sampling
+from tabby_lsp.data import CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling
 from tabby_lsp.engine.client import Engine, EngineError
-from tabby_lsp.models.registry import ModelNotFound, engine_settings
+from tabby_lsp.engines import completing
+from tabby_lsp.models.registry import ModelNotFound
+from tabby_lsp.processes import machine
+from tabby_lsp.processes.child import ENVIRONMENT, ending
+from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
 
 GOOD, NOTE, BAD = "ok", "--", "!!"
-# The engine prints what it was built with and ends: in a process of its own, since a llama.cpp that was built for
-# another processor dies of an illegal instruction.
-_DESCRIBE = "import json; from tabby_lsp.engine.loading import build_information as b; print(json.dumps(b()))"
+
+
+def add_arguments(parser: argparse.ArgumentParser, common: Sequence[argparse.ArgumentParser]) -> None:
+    """It takes none of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    start_logging(options, to_file=False)
+    layers, problems = layers_of(options, here())
+    return asyncio.run(examine(layers, problems, print))
 
 
 async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) -> int:
@@ -44,10 +57,13 @@ def _line(show: Show, mark: str, what: str, text: str) -> None:
 
 
 def _llama_cpp(show: Show) -> bool:
-    result = subprocess.run([sys.executable, "-c", _DESCRIBE], capture_output=True, text=True, timeout=60)
+    # In a process of its own, since a llama.cpp that was built for another processor dies of an illegal instruction.
+    command = python("tabby_lsp.engine.build")
+    environment = {**os.environ, **ENVIRONMENT}
+    result = subprocess.run(command, cwd=NEUTRAL_FOLDER, env=environment, capture_output=True, text=True, timeout=60)
     if result.returncode != 0:
-        last = (result.stderr.strip() or f"exit status {result.returncode}").splitlines()[-1]
-        _line(show, BAD, "llama.cpp", f"cannot be loaded: {last}\nReinstall llama-cpp-python on this machine.")
+        why = ending(result.returncode, result.stderr.splitlines())
+        _line(show, BAD, "llama.cpp", f"cannot be loaded: {why}\nReinstall llama-cpp-python on this machine.")
         return False
     build, devices = json.loads(result.stdout)
     _line(show, GOOD, "llama.cpp", f"{build}\ndevices: {', '.join(devices)}")
@@ -75,16 +91,13 @@ def _folder(show: Show) -> None:
 
 async def _model(settings: Settings, show: Show) -> bool:
     try:
-        wanted = engine_settings(settings)
+        engine = completing(settings)
     except ModelNotFound as error:
         _line(show, BAD, "model", str(error))
         return False
-
-    engine = Engine(wanted)
     engine.start()
     try:
-        info = await engine.ready()
-        _describe(info, engine, show)
+        _describe(*await engine.ready_to_complete(), engine, show)
         return await _try(engine, show)
     except EngineError as error:
         _line(show, BAD, "model", str(error))
@@ -93,18 +106,20 @@ async def _model(settings: Settings, show: Show) -> bool:
         await engine.close()
 
 
-def _describe(info: ModelInfo, engine: Engine, show: Show) -> None:
+def _describe(info: ModelInfo, completion: CompletionInfo, engine: Engine, show: Show) -> None:
     size = sum(file.stat().st_size for file in _parts(Path(info.path)))
     _line(show, GOOD, "model", f"{info.name}: {info.description}, {size / 1e6:.1f} MB\n{info.path}")
-    fim = f"{info.family}, {info.layout}" if info.family != "none" else "none: text before the cursor only"
-    _line(show, NOTE if info.notes else GOOD, "prompt", "\n".join([f"FIM family {fim}", *info.notes]))
+    known = completion.family != "none"
+    fim = f"{completion.family}, {completion.layout}" if known else "none: text before the cursor only"
+    notes = engine.state.notes
+    _line(show, NOTE if notes else GOOD, "prompt", "\n".join([f"FIM family {fim}", *notes]))
     layers = f", {info.gpu_layers} layers on the GPU" if info.gpu_layers else ""
     _line(
         show,
         GOOD,
         "device",
         f"{info.device}{layers}, {info.threads} of {machine.core_count()} cores; reads {info.prefill_rate:.0f} "
-        f"tokens/s\nprompts of up to {info.max_prompt_tokens} tokens, context {info.context_size}, "
+        f"tokens/s\nprompts of up to {completion.max_prompt_tokens} tokens, context {info.context_size}, "
         f"{info.parallelism} documents in the KV cache",
     )
     free = machine.available_memory()
@@ -130,7 +145,7 @@ async def _try(engine: Engine, show: Show) -> bool:
     loop = asyncio.get_running_loop()
     start = loop.time()
     try:
-        completion = await engine.generate("doctor", context, sampling).result
+        completion = await engine.complete(CompletionRequest("doctor", context, sampling)).result
     except EngineError as error:
         _line(show, BAD, "completion", str(error))
         return False
