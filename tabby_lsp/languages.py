@@ -70,6 +70,13 @@ def language(id: str) -> Language:
     return (_in_use or built_in()).languages.get(id) or Language(id, "", "", "")
 
 
+def find(word: str) -> str | None:
+    """The LSP language id that a word in lower case means: the id itself, a name, an extension; None if none does."""
+    table = _in_use or built_in()
+    names = {each.name.lower(): id for id, each in table.languages.items() if each.name}
+    return word if word in table.languages else names.get(word) or table.of_extension.get(word)
+
+
 def language_of_path(path: str, table: Table | None = None) -> str:
     """The LSP language id for a file's name, or "plaintext"."""
     name = PurePath(path).name.lower()

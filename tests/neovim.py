@@ -142,12 +142,13 @@ class Neovim:
         name: str = "example.py",
         settings: tuple[str, ...] = (),
         flags: str = "{}",
+        model: Path | None = None,
     ) -> None:
         self.file = folder / name
         self.file.write_bytes(text if isinstance(text, bytes) else text.encode())
         command = [sys.executable, str(ROOT / "tests/neovim.py"), *settings]
-        if model := os.environ.get("TABBY_LSP_TEST_MODEL"):
-            command += ["--model", model]
+        if chosen := model or os.environ.get("TABBY_LSP_TEST_MODEL"):
+            command += ["--model", str(chosen)]
         init = folder / "init.lua"
         plugin = _lua_string(str(ROOT / "editors/nvim"))
         init.write_text(INIT.format(plugin=plugin, command=_lua_string(json.dumps(command)), flags=flags))
@@ -364,11 +365,12 @@ def serve() -> int:
 
         @made.feature("test/record")
         def on_record(ls: Any, params: Any) -> dict[str, Any]:
+            engine = ls.engines.get("completion")
             return {
                 "text": ls.protocol.documents.get(params.uri).text(),
                 "questions": questions,
                 "server": os.getpid(),
-                "engine": ls.engine.pid,
+                "engine": engine and engine.pid,
             }
 
         return made

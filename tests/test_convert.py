@@ -7,6 +7,7 @@ from lsprotocol import types as lsp
 
 from tabby_lsp.data import Candidate, Completion, Timing
 from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.convert import Asked
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.suggest.suggestions import Suggestion
 from tabby_lsp.text import split_lines
@@ -46,7 +47,7 @@ def test_a_selected_item_stands_in_the_context_in_the_place_of_the_word() -> Non
 
 def test_an_item_that_extends_the_menus_writes_no_closer_twice() -> None:
     doc = document("print(na)\n")
-    result = convert.inline_list(doc, (0, 8), suggestion("[0])", 1), ("name", (0, 6)))
+    result = convert.inline_list(Asked(doc, (0, 8), ("name", (0, 6))), suggestion("[0])", 1))
     assert result is not None
     (item,) = result.items
     assert item.insert_text == "name[0]"
@@ -55,23 +56,23 @@ def test_an_item_that_extends_the_menus_writes_no_closer_twice() -> None:
 
 def test_the_replaced_range_lies_on_the_cursors_line_in_the_editors_units() -> None:
     doc = document('x = f("😀")\n')
-    result = convert.inline_list(doc, (0, 8), suggestion('!")', 2), None)
+    result = convert.inline_list(Asked(doc, (0, 8)), suggestion('!")', 2))
     assert result is not None
     assert result.items[0].range == lsp.Range(lsp.Position(0, 9), lsp.Position(0, 11))
 
 
 def test_nothing_to_show_is_no_item() -> None:
     doc = document("x")
-    assert convert.inline_list(doc, (0, 1), None, None) is None, "superseded: the editor goes on showing what it shows"
-    empty = convert.inline_list(doc, (0, 1), suggestion(""), None)
+    assert convert.inline_list(Asked(doc, (0, 1)), None) is None, "superseded: the editor goes on showing what it shows"
+    empty = convert.inline_list(Asked(doc, (0, 1)), suggestion(""))
     assert empty is not None and empty.items == [], "nothing to say: the editor clears it"
     for nothing in (None, suggestion("")):
-        assert convert.menu_list(doc, (0, 1), nothing).items == []
+        assert convert.menu_list(Asked(doc, (0, 1)), nothing).items == []
 
 
 def test_a_menu_item_survives_the_clients_filter_while_one_types_through_it() -> None:
     doc = document("x = fo\n")
-    (item,) = convert.menu_list(doc, (0, 6), suggestion("o(`a`)\n```\n")).items
+    (item,) = convert.menu_list(Asked(doc, (0, 6)), suggestion("o(`a`)\n```\n")).items
     assert item.label == "foo(`a`)"
     assert item.filter_text == "foo(`a`)"
     assert isinstance(item.text_edit, lsp.TextEdit)
@@ -82,13 +83,13 @@ def test_a_menu_item_survives_the_clients_filter_while_one_types_through_it() ->
 
 
 def test_a_menu_item_is_labelled_by_its_first_line_with_text() -> None:
-    (item,) = convert.menu_list(document("if x:"), (0, 5), suggestion("\n    return 1\n    y = 2")).items
+    (item,) = convert.menu_list(Asked(document("if x:"), (0, 5)), suggestion("\n    return 1\n    y = 2")).items
     assert item.label == "return 1"
 
 
 def test_line_ends_are_the_documents_in_the_menu_and_the_editors_in_line() -> None:
     doc = document("a\r\nb")
-    (item,) = convert.menu_list(doc, (1, 1), suggestion("c\nd")).items
+    (item,) = convert.menu_list(Asked(doc, (1, 1)), suggestion("c\nd")).items
     assert isinstance(item.text_edit, lsp.TextEdit) and item.text_edit.new_text == "bc\r\nd"
-    result = convert.inline_list(doc, (1, 1), suggestion("c\nd"), None)
+    result = convert.inline_list(Asked(doc, (1, 1)), suggestion("c\nd"))
     assert result is not None and result.items[0].insert_text == "c\nd"

@@ -1,7 +1,7 @@
 """Ghost text in a real Neovim, from the real server with the real model.
 
 What a model says differs from model to model. So these tests compare: what is shown with what is inserted, what the
-server has with what Neovim has.
+server has with what Neovim has. One that needs a certain kind of suggestion has a model that says it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from neovim import PATIENCE, Answer, Ghost, Neovim, Screen, program, promises
+from scripted import write_scripted
 
 Start = Callable[..., Neovim]
 
@@ -60,6 +62,7 @@ MIDDLE = (
     "import os, |sys\n",
     "names = [|name]\n",
 )
+TWO_LINES = "self.reset(x)\n        yield y"
 STATUS = "return vim.lsp.get_clients({ name = 'tabby_lsp' })[1]:request_sync('tabby/status', {}, 60000, 0).result"
 MANUAL = ("--set", "completion.trigger=manual")
 
@@ -74,10 +77,15 @@ def nvim_program() -> str:
 
 @pytest.fixture
 def start(nvim_program: str, tmp_path: Path) -> Iterator[Start]:
-    """Opens Neovim; it ends with the test."""
+    """Opens Neovim, with a model that `says` something if that is given; it ends with the test."""
     pytest.importorskip("pynvim")
     with contextlib.ExitStack() as stack:
-        yield lambda *arguments, **named: stack.enter_context(Neovim(tmp_path, *arguments, **named))
+
+        def begin(*arguments: Any, says: tuple[str, ...] = (), **named: Any) -> Neovim:
+            model = write_scripted(tmp_path / "scripted.gguf", *says) if says else None
+            return stack.enter_context(Neovim(tmp_path, *arguments, model=model, **named))
+
+        yield begin
 
 
 def shown(screen: Screen) -> Ghost:
@@ -131,7 +139,7 @@ def test_ghost_text_is_accepted_as_it_is_shown(start: Start) -> None:
 
 
 def test_several_lines_are_shown_and_accepted(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=(TWO_LINES,))
     screen = nvim.suggestion(LINES, lambda answer: "\n" in (answer.insert or ""))
     assert "\n" in shown(screen).text
     accept(nvim, screen)
@@ -226,7 +234,7 @@ def test_leaving_insert_mode_clears_it(start: Start) -> None:
 
 
 def test_undo_takes_back_the_suggestion_and_all_goes_on(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=(TWO_LINES,))
     first = nvim.suggestion(LINES, lambda answer: (answer.insert or "").find("\n") > 0)
     nvim.type("qq")
     nvim.settle()
@@ -287,7 +295,7 @@ def partly(answer: Answer) -> bool:
 
 
 def test_an_auto_closed_bracket_is_not_doubled(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=("value)",))
     screen = nvim.suggestion(CLOSED, balanced)
     assert screen.text.count(")") == screen.text.count("(")
     accept(nvim, screen)
@@ -296,12 +304,12 @@ def test_an_auto_closed_bracket_is_not_doubled(start: Start) -> None:
 
 
 def test_what_stands_right_of_an_auto_closed_bracket_stays(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=("value)",))
     accept(nvim, nvim.suggestion(NESTED, partly))
 
 
 def test_what_stands_right_of_the_cursor_stays(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=("first",))
     screen = nvim.suggestion(MIDDLE)
     right = screen.lines[screen.row].encode()[screen.column :].decode()
     assert right
@@ -309,7 +317,7 @@ def test_what_stands_right_of_the_cursor_stays(start: Start) -> None:
 
 
 def test_an_auto_closed_bracket_is_not_doubled_after_typing_through(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=("value)",))
     screen = nvim.suggestion(CLOSED, lambda answer: closed(answer) and len(answer.insert or "") > 2)
     whole = [each for each in promises(screen, nvim.answers()) if closed(each)]
     nvim.type(shown(screen).text[0])
@@ -322,7 +330,7 @@ def test_an_auto_closed_bracket_is_not_doubled_after_typing_through(start: Start
 
 
 def test_wide_characters_left_of_the_cursor(start: Start) -> None:
-    nvim = start()
+    nvim = start(says=("value)",))
     # With something right of the cursor: a column too large would else be taken for the line's end.
     screen = nvim.suggestion(('print("äöü😀", |)\n', 'show(["äöü", "😀"], len(|))\n', 's = "äöü😀" + str(|)\n'))
     assert not screen.lines[0].isascii()
@@ -333,7 +341,7 @@ def test_wide_characters_left_of_the_cursor(start: Start) -> None:
 
 @pytest.mark.parametrize("name", ["example.py", "example.txt"])
 def test_a_file_with_crlf_keeps_its_line_ends(start: Start, name: str) -> None:
-    nvim = start(b"import os\r\n\r\n\r\ndef main():\r\n    pass\r\n", name=name)
+    nvim = start(b"import os\r\n\r\n\r\ndef main():\r\n    pass\r\n", name=name, says=(TWO_LINES,))
     assert nvim.lua("return vim.bo.fileformat") == "dos"
     screen = nvim.suggestion(LINES, lambda answer: "\n" in (answer.insert or ""))
     assert "\r\n" in nvim.server_text()
@@ -373,7 +381,7 @@ def ask(nvim: Neovim) -> Screen:
 
 
 def test_a_suggestion_can_be_asked_for(start: Start) -> None:
-    nvim = start(settings=MANUAL)
+    nvim = start(settings=MANUAL, says=("value", "items", "names"))
     screen = ask(nvim)
     texts = [shown(screen).text]
     for key in ("<M-]>", "<M-]>", "<M-]>", "<M-[>"):  # there are three

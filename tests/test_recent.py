@@ -15,7 +15,7 @@ HERE, THERE = Path("/shop/cart.py"), Path("/shop/price.py")
 
 
 def edits(recent: Recent, now: float = 0.0) -> list[tuple[str, int, int]]:
-    return [(each.file.name, each.first, each.last) for each in recent.lately(now).edits]
+    return [(each.file.name, each.first, each.last) for each in recent.work_until(now).edits]
 
 
 def test_typing_is_one_edit_and_one_elsewhere_another() -> None:
@@ -25,7 +25,11 @@ def test_typing_is_one_edit_and_one_elsewhere_another() -> None:
     assert edits(recent) == [("cart.py", 10, 11)]
     recent.edited(HERE, 40, 40, "z", 2.0)
     recent.edited(THERE, 11, 11, "z", 3.0)
-    assert recent.lately(63.0).edits == (Edit(THERE, 11, 11, 60.0), Edit(HERE, 40, 40, 61.0), Edit(HERE, 10, 11, 62.0))
+    assert recent.work_until(63.0).edits == (
+        Edit(THERE, 11, 11, 60.0),
+        Edit(HERE, 40, 40, 61.0),
+        Edit(HERE, 10, 11, 62.0),
+    )
 
 
 def test_what_is_near_in_lines_and_long_ago_is_an_edit_of_its_own() -> None:
@@ -54,12 +58,12 @@ def test_there_are_few_and_small_ones() -> None:
     for number in range(50):
         recent.edited(HERE, 100 * number, 100 * number, "x\n" * 70, 1.0)
         recent.looked_at(Path(f"/shop/{number}.py"))
-    found = recent.lately(1.0)
+    found = recent.work_until(1.0)
     assert len(found.edits) == MOST_EDITS and found.edits[0].first == 4900
     assert all(each.last - each.first == MOST_LINES - 1 for each in found.edits)
     assert [each.stem for each in found.files] == [str(number) for number in range(49, 49 - MOST_FILES, -1)]
     recent.looked_at(Path("/shop/45.py"))
-    assert recent.lately(1.0).files[0].stem == "45"
+    assert recent.work_until(1.0).files[0].stem == "45"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -77,7 +81,7 @@ def test_what_was_written_is_where_the_edits_say(seed: int) -> None:
         written = f"new{number}" if number % 14 == 7 else ""
         change = document.replace(start, end, chance.choice(["\n", "\n\n", ""]) + written)
         recent.edited(HERE, change.start[0], change.end[0], change.text, 1000.0 * number)
-        found = recent.lately(0.0).edits
+        found = recent.work_until(0.0).edits
         texts = ["".join(document.lines[each.first : each.last + 1]) for each in found]
         assert all(0 <= each.first <= each.last < len(document.lines) for each in found)
         assert written in texts[0]

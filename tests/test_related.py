@@ -14,7 +14,7 @@ from editor import INVOKED, Editor
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.index.entry import prepare
-from tabby_lsp.index.recent import Edit, Lately
+from tabby_lsp.index.recent import Edit, RecentWork
 from tabby_lsp.index.related import Related, related
 from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.index.search import Search
@@ -139,7 +139,12 @@ def indexed(folder: Path, texts: Mapping[str, str]) -> Iterator[Search]:
 
 
 def reasons(
-    folder: Path, texts: Mapping[str, str], place: str, lately: Lately | None = None, above: int = 999, below: int = 999
+    folder: Path,
+    texts: Mapping[str, str],
+    place: str,
+    lately: RecentWork | None = None,
+    above: int = 999,
+    below: int = 999,
 ) -> dict[str, str]:
     """What is found where "|" stands in a file, by reasons, with so many lines above and below in sight."""
     before, _, after = texts[place].partition("|")
@@ -312,7 +317,7 @@ LONG = "".join(f"def step_{number}(value):\n    return value + {number}\n\n\n" f
 
 def test_what_was_edited_elsewhere_comes_with_its_function_the_newest_nearest(folder: Path) -> None:
     texts = {"a.py": LONG, "b.py": LONG.replace("step", "stride"), "here.py": "x = 1\n|\n"}
-    lately = Lately(
+    lately = RecentWork(
         (
             Edit(folder / "here.py", 0, 0, 1.0),  # in sight
             Edit(folder / "a.py", 81, 81, 70.0),
@@ -336,7 +341,7 @@ def test_what_was_edited_elsewhere_comes_with_its_function_the_newest_nearest(fo
 
 def test_what_was_edited_far_away_in_the_same_file_is_shown_once_it_is_out_of_sight(folder: Path) -> None:
     texts = {"here.py": LONG + "|\n"}
-    lately = Lately((Edit(folder / "here.py", 5, 5, 30.0),))
+    lately = RecentWork((Edit(folder / "here.py", 5, 5, 30.0),))
     assert "edited just now" not in reasons(folder, texts, "here.py", lately)
     assert (
         reasons(folder, texts, "here.py", lately, above=64)["edited just now"]
@@ -346,7 +351,7 @@ def test_what_was_edited_far_away_in_the_same_file_is_shown_once_it_is_out_of_si
 
 def test_of_what_was_looked_at_one_sees_the_heads(folder: Path) -> None:
     texts = {"base.py": BASE, "here.py": "x = 1\n|\n"}
-    lately = Lately(files=(folder / "here.py", folder / "gone.py", folder / "base.py"))
+    lately = RecentWork(files=(folder / "here.py", folder / "gone.py", folder / "base.py"))
     assert reasons(folder, texts, "here.py", lately)["looked at lately"].startswith("class Command:\n    def __init__(")
 
 
@@ -357,7 +362,7 @@ def test_nothing_is_shown_twice(folder: Path) -> None:
         "copy.py": BASE,
         "here.py": "from base import Command\n\n\nclass Shout(Command):\n    def loud(self):\n        |\n",
     }
-    lately = Lately((Edit(folder / "base.py", 6, 6, 1.0),), (folder / "base.py", folder / "copy.py"))
+    lately = RecentWork((Edit(folder / "base.py", 6, 6, 1.0),), (folder / "base.py", folder / "copy.py"))
     shown = "\n".join(reasons(folder, texts, "here.py", lately).values()).split("\n")
     assert shown.count("    def fail(self, reason):") == 1
     texts["here.py"] = BASE + "\n" + texts["here.py"]

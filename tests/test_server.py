@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import MODEL
 from editor import AUTOMATIC, INLINE, INVOKED, MENU, URI, Editor, Json, Refused, gone, only_item, position
+from scripted import write_scripted
 
 # Places where any model of Python says something. Which words they are is the model's business.
 TALKATIVE = (
@@ -64,8 +65,9 @@ def test_initialize_is_answered_before_a_model_is_opened() -> None:
         assert editor.engine_pid() > 0
 
 
-def test_the_same_place_gives_the_same_suggestion_from_the_cache_or_the_model() -> None:
-    with Editor() as editor:
+def test_the_same_place_gives_the_same_suggestion_from_the_cache_or_the_model(tmp_path: Path) -> None:
+    model = write_scripted(tmp_path / "scripted.gguf", "value", "items", "names")
+    with Editor(model=model) as editor:
         editor.start()
         text, item = something(editor)
         assert editor.request("tabby/status", {})["lastCompletion"]["cached"] is False
@@ -229,8 +231,9 @@ def test_a_client_without_inline_completion_gets_an_item_of_its_menu() -> None:
         assert item["insertTextFormat"] == 1, "no snippet: a $ is a $"
 
 
-def test_a_document_with_crlf_gets_crlf_from_the_menu() -> None:
-    with Editor("--set", "completion.max_decoding_tokens=200") as editor:
+def test_a_document_with_crlf_gets_crlf_from_the_menu(tmp_path: Path) -> None:
+    model = write_scripted(tmp_path / "scripted.gguf", "first(x)\n    second(y")
+    with Editor("--set", "completion.max_decoding_tokens=200", model=model) as editor:
         editor.start(MENU)
         starts = (
             "for name in names:\r\n    ",
@@ -278,8 +281,8 @@ def withheld(editor: Editor) -> str:
     return str(editor.request("tabby/status", {})["withheld"])
 
 
-def test_nothing_is_suggested_in_a_word_that_is_being_deleted() -> None:
-    with Editor() as editor:
+def test_nothing_is_suggested_in_a_word_that_is_being_deleted(tmp_path: Path) -> None:
+    with Editor(model=write_scripted(tmp_path / "scripted.gguf", "value")) as editor:
         editor.start()
         text = TALKATIVE[0]
         editor.open(text + "s\n")

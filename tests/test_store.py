@@ -16,7 +16,7 @@ import pytest
 
 from tabby_lsp.index import database as database_module
 from tabby_lsp.index import entry as entry_module
-from tabby_lsp.index.entry import prepare, terms
+from tabby_lsp.index.entry import prepare
 from tabby_lsp.index.search import Hit, Search
 from tabby_lsp.index.store import Counts, Store
 from tabby_lsp.index.symbols import Import
@@ -86,7 +86,7 @@ def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
         "files": "SELECT path, language, hash, mtime_ns, lines, buffer FROM files ORDER BY path",
         "symbols": "SELECT path, symbols.* FROM symbols JOIN files ON files.id = file ORDER BY path, symbols.rowid",
         "imports": "SELECT path, imports.* FROM imports JOIN files ON files.id = file ORDER BY path, imports.rowid",
-        "chunks": "SELECT path, first, last, text FROM chunks JOIN files ON files.id = file ORDER BY path, first",
+        "chunks": "SELECT path, first, last, names, text FROM chunks JOIN files ON files.id = file ORDER BY path, 2",
         "uses": "SELECT path, names FROM uses JOIN files ON files.id = file ORDER BY path",
         "terms": "SELECT term, doc, cnt FROM term_counts",
     }
@@ -101,25 +101,6 @@ def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
     for name in ("symbols", "imports"):  # the second column is the number of the file
         rows[name] = [(row[0], *row[2:]) for row in rows[name]]
     return rows
-
-
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("parseHTTPHeader", "parsehttpheader parse http header"),
-        ("parse_http_header", "parse_http_header parse http header"),
-        ("MAX_SIZE", "max_size max size"),
-        ("__init__ _private", "init private"),
-        ("a i x1 utf8", "x1 utf8 utf"),
-        ("größe_in_mm naïveCafé", "größe_in_mm größe in mm naïvecafé"),
-        ("foo.foo(Foo)", "foo"),
-        ("12 0xff 3.14", "xff"),
-        ("A" * 65 + " b2", "b2"),
-        ("", ""),
-    ],
-)
-def test_a_name_is_found_by_itself_and_by_its_parts(text: str, expected: str) -> None:
-    assert terms(text) == expected.split()
 
 
 def test_what_is_put_is_found(store: Store, search: Search, workspace: Path) -> None:

@@ -623,7 +623,7 @@ async def test_an_engine_that_fails_says_so_to_the_one_who_asked() -> None:
 async def test_a_closed_document_leaves_nothing_behind() -> None:
     desk = Desk()
     request = await desk.ask(4)
-    desk.suggestions.forget(URI)
+    desk.suggestions.closed(URI)
     assert await request is None
     assert desk.engine.cancelled == [0, -1], "nor is anything read ahead for it"
     assert not desk.suggestions._live and not desk.suggestions._waiting
@@ -895,7 +895,7 @@ async def test_asking_anew_while_it_is_written_is_asking_once() -> None:
 
 async def test_another_engine_or_other_settings_forget_everything() -> None:
     desk = Desk("x = |\ny = \n")
-    for forget in (desk.suggestions.forget_all, lambda: desk.suggestions.use(desk.engine)):  # type: ignore[arg-type]
+    for forget in (desk.suggestions.reset, lambda: desk.suggestions.use(desk.engine)):  # type: ignore[arg-type]
         await desk.answer("foo")
         request = await desk.ask((1, 4))
         desk.engine.jobs[-1].result.set_result(completion("of the old engine"))
@@ -908,7 +908,7 @@ async def test_another_engine_or_other_settings_forget_everything() -> None:
 async def test_a_document_that_is_opened_again_has_its_answers() -> None:
     desk = Desk()
     await desk.answer("foo")
-    desk.suggestions.forget(URI)
+    desk.suggestions.closed(URI)
     assert await desk.shown() == "foo"
 
 
@@ -1069,7 +1069,7 @@ async def test_an_item_that_extends_the_menus_ends_where_the_editor_ends_the_str
     selected = ("do", (0, 7))
     suggestion = await (await desk.ask(selected=selected))
     assert suggestion is not None and (suggestion.text, suggestion.replace) == ("n't\")", 2)
-    items = convert.inline_list(desk.documents[URI], desk.cursor, suggestion, selected)
+    items = convert.inline_list(convert.Asked(desk.documents[URI], desk.cursor, selected), suggestion)
     assert items is not None and [each.insert_text for each in items.items] == ["don't"]
 
 
@@ -1080,7 +1080,7 @@ async def test_the_menus_item_cannot_replace_what_is_right_of_the_cursor() -> No
     selected = ("it", (1, 0))
     suggestion = await (await desk.ask(selected=selected))
     assert suggestion is not None and (suggestion.text, suggestion.replace) == ("'s so`)", 2)
-    items = convert.inline_list(desk.documents[URI], desk.cursor, suggestion, selected)
+    items = convert.inline_list(convert.Asked(desk.documents[URI], desk.cursor, selected), suggestion)
     assert items is not None and not items.items, "the closers would be there twice"
 
 
@@ -1209,5 +1209,5 @@ async def test_nothing_is_made_ahead_where_that_is_switched_off_or_another_waits
 async def test_other_settings_end_what_is_made_ahead() -> None:
     desk = desk_ahead("a|")
     await desk.answer("bcd")
-    desk.suggestions.forget_all()
+    desk.suggestions.reset()
     assert desk.engine.ahead[0][0].result.cancelled()

@@ -236,7 +236,7 @@ def _related(settings: Settings, place: Target, room: int, tell: Tell) -> list[R
     disabled = Disabled(settings.completion.disable)
     search = Search(Path(wanted.database))
     try:
-        return related(search, place.file, place.context, room, disabled=disabled)
+        return related(search, wanted.real(place.file), place.context, room, disabled=disabled)
     finally:
         search.close()
 

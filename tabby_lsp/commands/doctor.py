@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import platform
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +18,7 @@ from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engines import completing
 from tabby_lsp.models.registry import ModelNotFound
 from tabby_lsp.processes import machine
-from tabby_lsp.processes.child import ENVIRONMENT, ending
-from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
+from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
@@ -58,14 +55,11 @@ def _line(show: Show, mark: str, what: str, text: str) -> None:
 
 def _llama_cpp(show: Show) -> bool:
     # In a process of its own, since a llama.cpp that was built for another processor dies of an illegal instruction.
-    command = python("tabby_lsp.engine.build")
-    environment = {**os.environ, **ENVIRONMENT}
-    result = subprocess.run(command, cwd=NEUTRAL_FOLDER, env=environment, capture_output=True, text=True, timeout=60)
-    if result.returncode != 0:
-        why = ending(result.returncode, result.stderr.splitlines())
-        _line(show, BAD, "llama.cpp", f"cannot be loaded: {why}\nReinstall llama-cpp-python on this machine.")
+    try:
+        build, devices = json.loads(output_of("tabby_lsp.engine.build", 60))
+    except Died as error:
+        _line(show, BAD, "llama.cpp", f"cannot be loaded: {error}\nReinstall llama-cpp-python on this machine.")
         return False
-    build, devices = json.loads(result.stdout)
     _line(show, GOOD, "llama.cpp", f"{build}\ndevices: {', '.join(devices)}")
     return True
 

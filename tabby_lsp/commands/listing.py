@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from tabby_lsp.index.answer import Answer, answer
+from tabby_lsp.index.citation import Citation
 from tabby_lsp.index.client import Indexer
+from tabby_lsp.index.current import rules_of
 from tabby_lsp.index.plan import IndexState, Plan, plan
-from tabby_lsp.index.search import Hit, Search
+from tabby_lsp.index.question import question
+from tabby_lsp.index.search import Search
+from tabby_lsp.index.shelf import forget, held, of_folder
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
+
+REFRESH_SECONDS = 5.0  # before a question is asked; a tree that is unchanged takes one for some 10,000 files
 
 
 class NoIndex(Exception):
@@ -42,22 +51,101 @@ async def show_index(folder: str, settings: Settings, verbose: bool, progress: S
         show(f"{'note':<9} {state.note}")
 
 
-async def show_hits(query: str, folder: str, settings: Settings, limit: int, progress: Show, show: Show) -> bool:
-    """Shows what is called like the query, and then what is like it. Whether there was anything. Raises NoIndex."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer, and what one should know of it."""
+
+    answer: Answer
+    refreshed: bool  # whether all files were looked at again before
+    notes: tuple[str, ...]
+
+
+def show_indexes(show: Show) -> None:
+    """Every index that there is, and where they lie."""
+    indexes = held()
+    for each in indexes:
+        folders = ", ".join(each.folders) or f"cannot be read: {each.database.name}"
+        gone = "" if all(map(os.path.isdir, each.folders)) else "  (not there)"
+        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {_ago(each.written)}  {folders}{gone}")
+    place = f" in {indexes[0].database.parent}" if indexes else ""
+    show(f"{sum(each.bytes for each in indexes) / 1e6:>8.1f} MB in all{place}")
+
+
+def forget_index(folder: str, show: Show) -> None:
+    """Deletes the indexes that hold a folder. Raises NoIndex if there is none, or if one cannot be deleted."""
+    indexes = of_folder(Path(folder))
+    if not indexes:
+        raise NoIndex(f"There is no index of {folder}: `tabby-lsp index --list` shows those that there are.")
+    for each in indexes:
+        try:
+            forget(each)
+        except OSError as error:
+            raise NoIndex(
+                f"{each.database} cannot be deleted ({error.strerror}): close the editors that use it."
+            ) from None
+        show(f"The index of {', '.join(each.folders)} is forgotten ({each.bytes / 1e6:.1f} MB).")
+
+
+async def find(query: str, folder: str, settings: Settings, limit: int, progress: Show) -> Found:
+    """Brings the index of a folder up to date, for some seconds at most if there is one, and asks it.
+
+    Raises NoIndex and BadQuestion.
+    """
     wanted = _plan(folder, settings)
+    question(query)  # what cannot be asked is said at once
     path = Path(wanted.database)
-    if not path.exists():
-        await _build(wanted, progress)
-    search = Search(path)
+    age = _age(path)
+    indexer, over = _started(wanted, progress)
+    notes: list[str] = []
     try:
-        definitions = search.definitions(query, limit)
-        hits = definitions + [hit for hit in search.find(query, limit) if not _is_shown(hit, definitions)]
+        try:
+            await asyncio.wait_for(over.wait(), REFRESH_SECONDS if age else None)
+        except asyncio.TimeoutError:
+            notes.append(f"The index is still being refreshed: what was changed since {age} may be missing.")
+        if indexer.down:
+            raise NoIndex(indexer.state.note)
+        search = Search(path)
+        try:
+            found = await asyncio.to_thread(answer, search, query, limit, rules_of(wanted))
+        finally:
+            search.close()
     finally:
-        search.close()
-    for hit in hits[:limit]:
-        line, text = _telling_line(hit, query)
-        show(f"{_shown_path(hit, folder)}:{line + 1}: {text}")
-    return bool(hits)
+        await indexer.close()
+    return Found(found, over.is_set(), (*notes, *filter(None, [found.note])))
+
+
+def _age(database: Path) -> str:
+    """When an index was last written, for people; "" if there is none."""
+    times = [each.stat().st_mtime for each in (database, Path(f"{database}-wal")) if each.exists()]
+    return _ago(max(times)) if times else ""
+
+
+def _ago(seconds: float) -> str:
+    minutes = int((time.time() - seconds) / 60)
+    for unit, length in (("day", 1440), ("hour", 60), ("minute", 1)):
+        if minutes >= 2 * length:
+            return f"{minutes // length} {unit}s ago"
+    return "just now"
+
+
+def in_lines(found: Found, folder: str, colour: bool) -> Iterator[str]:
+    """`path:line: text` for each citation, as editors and terminals jump to."""
+    for each in found.answer.citations:
+        place, line = _shown_path(each, folder), str(each.line + 1)
+        text = each.text.splitlines()[each.line - each.first] if each.text else ""
+        # A file may hold what a terminal takes for commands.
+        text = "".join(char if char.isprintable() else "�" for char in text.strip().expandtabs(4))
+        if colour:  # grep's
+            place, line = f"\x1b[35m{place}\x1b[0m", f"\x1b[32m{line}\x1b[0m"
+        yield f"{place}:{line}: {text}"
+
+
+def in_json(found: Found, query: str) -> dict[str, Any]:
+    """For scripts. Lines are counted from 1."""
+    rows = [asdict(each) for each in found.answer.citations]
+    for row in rows:
+        row |= {name: row[name] + 1 for name in ("first", "last", "line")}
+    return {"question": query, "refreshed": found.refreshed, "notes": list(found.notes), "citations": rows}
 
 
 def _plan(folder: str, settings: Settings) -> Plan:
@@ -71,6 +159,18 @@ def _plan(folder: str, settings: Settings) -> Plan:
 
 
 async def _build(wanted: Plan, progress: Show) -> IndexState:
+    indexer, over = _started(wanted, progress)
+    try:
+        await over.wait()
+    finally:
+        await indexer.close()
+    if indexer.down:
+        raise NoIndex(indexer.state.note)
+    return indexer.state
+
+
+def _started(wanted: Plan, progress: Show) -> tuple[Indexer, asyncio.Event]:
+    """An indexer, and what is set when it has looked at everything."""
     over = asyncio.Event()
 
     def follow(state: IndexState) -> None:
@@ -82,35 +182,11 @@ async def _build(wanted: Plan, progress: Show) -> IndexState:
 
     indexer = Indexer(wanted, follow)
     indexer.start()
-    try:
-        await over.wait()
-    finally:
-        await indexer.close()
-    if indexer.down:
-        raise NoIndex(indexer.state.note)
-    return indexer.state
+    return indexer, over
 
 
-def _is_shown(hit: Hit, definitions: list[Hit]) -> bool:
-    return any(
-        (hit.root, hit.path) == (each.root, each.path) and each.first <= hit.first and hit.last <= each.last
-        for each in definitions
-    )
-
-
-def _telling_line(hit: Hit, query: str) -> tuple[int, str]:
-    """The first line that holds a word of the query, or else the first one with any text."""
-    words = re.findall(r"\w+", query.lower())
-    lines = hit.text.splitlines() or [""]
-    whole = (number for number, line in enumerate(lines) if all(word in line.lower() for word in words))
-    some = (number for number, line in enumerate(lines) if any(word in line.lower() for word in words))
-    any_text = (number for number, line in enumerate(lines) if line.strip())
-    number = next(whole, next(some, next(any_text, 0)))
-    return hit.first + number, lines[number].strip()
-
-
-def _shown_path(hit: Hit, folder: str) -> str:
+def _shown_path(hit: Citation, folder: str) -> str:
     """As one would name it from where one stands, if it lies in the folder that was named."""
-    if Path(hit.root) == Path(os.path.abspath(folder)):
+    if Path(hit.root) == Path(os.path.realpath(folder)):
         return os.path.normpath(os.path.join(folder, hit.path))
     return str(Path(hit.root, hit.path))

@@ -203,15 +203,15 @@ def _compile_users(template: str, controls: Mapping[str, int]) -> Template:
 
 def _find_controls(text: str, controls: Mapping[str, int]) -> Iterator[Control | str]:
     """A text cut into control tokens and what lies between them."""
-    forms = {
+    spellings = {
         form: control for control in controls for form in (control.lstrip("▁"), control.replace("▁", " "), control)
     }
-    forms.pop("", None)
-    longest_first = sorted((form for form in forms if form in text), key=len, reverse=True)
+    spellings.pop("", None)
+    longest_first = sorted((each for each in spellings if each in text), key=len, reverse=True)
     pattern = "(" + "|".join(map(re.escape, longest_first)) + ")"
     for piece in re.split(pattern, text) if longest_first else [text]:
-        if piece in forms:
-            yield Control(controls[forms[piece]], forms[piece])
+        if piece in spellings:
+            yield Control(controls[spellings[piece]], spellings[piece])
         elif piece:
             yield piece
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tabby_lsp.completion.scanner import QUOTES, pieces, syntax_of
+from tabby_lsp.completion.scanner import NO_STRINGS, QUOTES, pieces, syntax_of
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.languages import language as facts_of
 
@@ -22,12 +22,15 @@ def prose_at(context: CompletionContext) -> str:
     """ "comment" or "string", if the cursor is in one; else ""."""
     cursor, syntax = len(context.prefix), syntax_of(context.language)
     line = f"{context.prefix}{_CURSOR}{context.line_suffix}"
+    has_strings = context.language not in NO_STRINGS
     begin = QUOTES if facts_of(context.language).name else '"'  # what is not known may be sentences
-    for mark, start, end, _ in pieces(line, syntax, begin=begin):
+    for mark, start, end, _ in pieces(line, syntax, begin=begin if has_strings else ""):
         if start > cursor:
             break
         if end > cursor:
-            return "comment" if syntax.bodies[mark].is_comment else _string(context.prefix, start, context.language)
+            if syntax.bodies[mark].is_comment:
+                return "comment"
+            return _string(context.prefix, start, context.language) if has_strings else ""
     return ""
 
 

@@ -36,8 +36,8 @@ _BLOCK_COMMENTS = {
 }
 # Where "#" begins a comment behind a blank only.
 _AFTER_BLANK = frozenset(("dockerfile", "makefile", "perl", "shellscript", "yaml"))
-# Where quotes are marks between words.
-_NO_STRINGS = PROSE | {"latex", "svelte", "vue", "xml"}
+# Where single quotes are apostrophes, and double ones stand around words and the values of tags.
+NO_STRINGS = PROSE | {"latex", "svelte", "vue", "xml"}
 # Where strings in backticks have several lines.
 _BACKTICKS = frozenset(("go", "javascript", "javascriptreact", "typescript", "typescriptreact"))
 
@@ -118,16 +118,16 @@ def syntax_of(language: str) -> Syntax:
     if comment:
         marks.append(_line_comment(comment, language))
         bodies[comment] = _Body(re.compile(r"[^\n]*"), "", True, True)
-    if language not in _NO_STRINGS:
+    bodies['"'] = _Body(_content('"'), '"', False)
+    if language not in NO_STRINGS:
         bodies |= {triple: _Body(_content(triple), triple, True) for triple in TRIPLES}
-        bodies['"'] = _Body(_content('"'), '"', False)
         if language in QUOTES_CHARACTERS:
             bodies["'"] = _Body(re.compile(r"(?:\\[^\n]{1,9}?|[^'\\\n])(?=')"), "'", False)
         elif language != "clojure":
             bodies["'"] = _Body(_content("'"), "'", False)
         if language in _BACKTICKS:
             bodies["`"] = _Body(_content("`", several=True), "`", False)
-        marks += [each for each in (*TRIPLES, *QUOTES) if each in bodies]
+    marks += [each for each in (*TRIPLES, *QUOTES) if each in bodies]
     return Syntax(re.compile("|".join((*marks, "[][(){}]"))), bodies)
 
 

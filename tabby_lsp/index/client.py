@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tabby_lsp.data import from_json, to_json
-from tabby_lsp.index.plan import IndexState, Plan, place_of
+from tabby_lsp.index.plan import IndexState, Plan
 from tabby_lsp.processes.child import Child
 
 # A text is sent when it has rested for so long, and while one types at least so often.
 REST_SECONDS, MOST_SECONDS = 0.12, 1.0
 
-Place = tuple[str, str]  # folder and path in it
+FileKey = tuple[str, str]  # folder and path in it
 _STARTING = IndexState(scanning=True)
 
 
@@ -44,8 +44,8 @@ class Indexer:
         self.reading = ""  # the mark of the text that the process reads: what to blame if it dies
         self._on_state = on_state
         self._deaths: dict[str, int] = {}
-        self._buffers: dict[Place, _Buffer] = {}
-        self._waiting: dict[Place, _Waiting] = {}
+        self._buffers: dict[FileKey, _Buffer] = {}
+        self._waiting: dict[FileKey, _Waiting] = {}
         self._alive = False
         self._child = Child(
             "tabby_lsp.index.process",
@@ -73,7 +73,7 @@ class Indexer:
 
     def buffer(self, path: Path, language: str, text: Callable[[], str]) -> None:
         """An editor has a file open, or has changed it. Its text is asked for when it is sent, until it is closed."""
-        place = place_of(path, self.plan.folders)
+        place = self.plan.place_of(path)
         if place is None:
             return
         self._buffers[place] = _Buffer(language, text)
@@ -88,7 +88,7 @@ class Indexer:
 
     def closed(self, path: Path) -> None:
         """An editor has closed a file: the disk counts."""
-        place = place_of(path, self.plan.folders)
+        place = self.plan.place_of(path)
         if place is None or self._buffers.pop(place, None) is None:
             return
         waiting = self._waiting.pop(place, None)
@@ -98,7 +98,7 @@ class Indexer:
 
     def changed(self, paths: Iterable[Path]) -> None:
         """Files that were written, made or deleted."""
-        places = [place for path in paths if (place := place_of(path, self.plan.folders))]
+        places = [place for path in paths if (place := self.plan.place_of(path))]
         if places:
             self._send(kind="changed", places=places)
 
@@ -112,11 +112,11 @@ class Indexer:
         if self._alive:
             self._child.send(**message)
 
-    def _send_buffer(self, place: Place) -> None:
+    def _send_buffer(self, place: FileKey) -> None:
         del self._waiting[place]
         self._send(**self._message(place, self._buffers[place]))
 
-    def _message(self, place: Place, buffer: _Buffer) -> dict[str, Any]:
+    def _message(self, place: FileKey, buffer: _Buffer) -> dict[str, Any]:
         text = buffer.text()
         where = {"root": place[0], "path": place[1]}
         if len(text) > self.plan.most_bytes:  # it would not be taken, and takes the loop's time to be sent

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from tabby_lsp.processes import machine
 
-# To be raised whenever other things are stored, or `outline` or `terms` say other things of the same text.
-VERSION = 1
+# To be raised whenever other things are stored, or `outline` or `tokens` say other things of the same text.
+VERSION = 2
 PATIENCE = 60  # seconds that a change waits for the other writer, who holds the file for far less than one
 OPENING = 10  # seconds that it may take until the file can be opened, if others are doing so as well
 
@@ -36,9 +36,9 @@ _SCHEMA = (
     "CREATE TABLE imports (file INTEGER NOT NULL, module TEXT NOT NULL, names TEXT NOT NULL, alias TEXT NOT NULL)",
     "CREATE INDEX imports_of_file ON imports (file)",
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"
-    " text BLOB NOT NULL)",
+    " names TEXT NOT NULL, text BLOB NOT NULL)",
     "CREATE INDEX chunks_of_file ON chunks (file)",
-    "CREATE VIRTUAL TABLE chunk_terms USING fts5 (terms, content = '', tokenize = \"ascii tokenchars '_'\")",
+    "CREATE VIRTUAL TABLE chunk_terms USING fts5 (names, text, content = '', tokenize = \"ascii tokenchars '_'\")",
     "CREATE VIRTUAL TABLE term_counts USING fts5vocab (chunk_terms, 'row')",
     "CREATE TABLE uses (file INTEGER PRIMARY KEY, names TEXT NOT NULL)",
     "CREATE VIRTUAL TABLE use_names USING fts5 (names, content = '', detail = none, columnsize = 0,"

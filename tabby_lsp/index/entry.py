@@ -1,4 +1,4 @@
-"""A file as it is stored: its outline and its chunks, and the terms that a text is found by.
+"""A file as it is stored: its outline and its chunks, and the tokens that a text is found by.
 
 Knows no database. Here is most of the time that indexing takes.
 """
@@ -6,37 +6,19 @@ Knows no database. Here is most of the time that indexing takes.
 from __future__ import annotations
 
 import hashlib
-import re
 import sqlite3
 import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from tabby_lsp.index.symbols import Outline, outline
+from tabby_lsp.index.parts import Outline, Symbol
+from tabby_lsp.index.symbols import outline
 from tabby_lsp.index.walk import Stamp
+from tabby_lsp.index.words import tokens
 from tabby_lsp.text import split_lines
 
-MOST_TERM = 64  # characters: what is longer is no name but data
-
-_WORD = re.compile(r"[^\W\d]\w*")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-
-
-@lru_cache(maxsize=1 << 16)
-def _terms_of(word: str) -> tuple[str, ...]:
-    whole = word.strip("_").lower()
-    if not 1 < len(whole) <= MOST_TERM:
-        return ()
-    parts = _PART.findall(word) if word.isascii() else whole.split("_")
-    return (whole, *(part.lower() for part in parts if 1 < len(part) < len(whole)))
-
-
-def terms(text: str) -> list[str]:
-    """What a text is found by: its names and the parts of them, in lower case, each once and in order.
-
-    `parseHTTPHeader` and `parse_http_header` have parts in common, and the whole name still tells them apart.
-    """
-    return list(dict.fromkeys(term for word in dict.fromkeys(_WORD.findall(text)) for term in _terms_of(word)))
+FIELDS = ("constant", "variable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +26,7 @@ class Chunk:
     first: int
     last: int
     text: str
+    names: str  # the file's path, and what is defined in these lines or around them
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +47,32 @@ def prepare(path: str, language: str, text: str, stamp: Stamp) -> Entry:
     text = storable(text)
     lines = split_lines(text)
     found = outline(text, language)
-    chunks = tuple(Chunk(first, last, "".join(lines[first : last + 1])) for first, last in found.chunks)
-    return Entry(storable(path), language, stamp, digest(text), len(lines) - (not lines[-1]), found, chunks)
+    path = storable(path)
+    said = _said(path, found.symbols, found.chunks)
+    chunks = tuple(
+        Chunk(first, last, "".join(lines[first : last + 1]), names)
+        for (first, last), names in zip(found.chunks, said, strict=True)
+    )
+    return Entry(path, language, stamp, digest(text), len(lines) - (not lines[-1]), found, chunks)
 
 
-def joined_terms(text: str) -> str:
-    return " ".join(terms(text))
+def _said(path: str, symbols: Sequence[Symbol], chunks: Sequence[tuple[int, int]]) -> list[str]:
+    """For each chunk the names of what begins in it or is around it. Of variables there are many, and the text has
+    them."""
+    starts = [first for first, _ in chunks]
+    said = [{path.rpartition(".")[0] or path: None} for _ in chunks]
+    for symbol in symbols:
+        for place in range(bisect_right(starts, symbol.first), bisect_right(starts, symbol.last)):
+            said[place][symbol.name] = None  # it goes on there
+        begin = bisect_right(starts, symbol.first) - 1
+        if begin >= 0 and symbol.first <= chunks[begin][1]:
+            names = (symbol.scope,) if symbol.kind in FIELDS else (symbol.scope, symbol.name)
+            said[begin] |= {name: None for name in names if name}
+    return [" ".join(names) for names in said]
+
+
+def joined_tokens(text: str) -> str:
+    return " ".join(tokens(text))
 
 
 def packed(text: str) -> bytes:

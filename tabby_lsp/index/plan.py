@@ -28,6 +28,16 @@ class Plan:
     most_bytes: int = 1_000_000
     watched: bool = False  # whether the client says which files change
     languages: tuple[AdditionalLanguage, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()  # folders as an editor names them that are links, and what they are
+
+    def real(self, path: Path) -> Path:
+        """A file by the name of the folder that it is in, whatever link an editor goes by. Does not ask the disk."""
+        place = place_of(path, [link for link, _ in self.links])
+        return Path(dict(self.links)[place[0]], place[1]) if place else path
+
+    def place_of(self, path: Path) -> tuple[str, str] | None:
+        """The folder that holds a file, and the file's path from there with "/"."""
+        return place_of(self.real(path), self.folders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +75,35 @@ def plan(
     """
     if not settings.enabled:
         return None, "The index is switched off (index.enabled)."
-    folders: dict[Path, None] = {}
+    folders: dict[Path, None] = {}  # as they are, whatever links they are named by
+    links: dict[str, str] = {}
+    opened: set[Path] = set()
     notes = []
     further = [Path(os.path.expanduser(each)) for each in settings.folders]
     for number, folder in enumerate([*workspace, *further]):
         why = _why_not(folder)
         if not why:
-            folders[folder] = None
+            real = folder.resolve()
+            folders[real] = None
+            if real != folder:
+                links[str(folder)] = str(real)
+            if number < len(workspace):
+                opened.add(real)
         elif number < len(workspace) or folder not in workspace:
             notes.append(f"{folder} is not indexed: it is {why}.")
     # Further folders alone are no workspace.
     if not workspace:
         notes = ["No folder is open: there is nothing to index."]
-    if folders.keys().isdisjoint(workspace):
+    if not opened:
         return None, " ".join(notes)
     names = tuple(str(folder) for folder in folders)
     # Nobody tells of changes in folders that the editor does not have open.
-    watched = watched and folders.keys() <= set(workspace)
+    watched = watched and folders.keys() <= opened
     # With other languages the same files read otherwise: that is another index.
     database = config.data_folder() / "index" / f"{_hash(names, languages)}.sqlite"
     most_bytes = settings.max_file_kilobytes * 1000
-    return Plan(str(database), names, settings.ignore, most_bytes, watched, languages), " ".join(notes)
+    made = Plan(str(database), names, settings.ignore, most_bytes, watched, languages, tuple(links.items()))
+    return made, " ".join(notes)
 
 
 def _why_not(folder: Path) -> str:

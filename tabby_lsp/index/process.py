@@ -28,7 +28,7 @@ from tabby_lsp import config, languages
 from tabby_lsp.data import from_json, to_json
 from tabby_lsp.index import expiry
 from tabby_lsp.index.plan import IndexState, Plan
-from tabby_lsp.index.upkeep import FILE_SECONDS, Place, Upkeep
+from tabby_lsp.index.upkeep import FILE_SECONDS, FileKey, Upkeep
 from tabby_lsp.processes import machine, wire
 from tabby_lsp.processes.wire import Pipe
 
@@ -106,14 +106,14 @@ class Work:
         self._messages = messages
         self._pipe = pipe
         self._watched = watched
-        self._changed: dict[Place, None] = {}  # files to look at, in order
+        self._changed: dict[FileKey, None] = {}  # files to look at, in order
         self._scan: Iterator[None] | None = None
         self._due: float | None = 0.0  # when the next scan is to begin
         self._rest = 0.0  # and not before this moment
         self._forced = False  # whether somebody waits for it
         self._look_at = 0.0  # when to look at the index next
         self._glance_at = 0.0
-        self._told = 0.0
+        self._told_at = 0.0
         self._spent = 0.0  # processor seconds of the scan that is under way
         self._news = True  # since the last status
 
@@ -208,11 +208,11 @@ class Work:
             if not self._watched:
                 self._rescan(max(LEAST_PAUSE, pause))
             self._tell(self._upkeep.state)
-        elif time.monotonic() > self._told + PROGRESS_SECONDS:
+        elif time.monotonic() > self._told_at + PROGRESS_SECONDS:
             self._tell(_under_way(self._upkeep), "progress")
 
     def _tell(self, state: IndexState, kind: str = "status") -> None:
-        self._told = time.monotonic()
+        self._told_at = time.monotonic()
         self._news = self._scan is not None
         self._pipe.send(kind=kind, state=to_json(state))
 

@@ -25,7 +25,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Lately:
+class RecentWork:
     """What was done until a moment, the newest first."""
 
     edits: tuple[Edit, ...] = ()
@@ -39,9 +39,9 @@ class Recent:
         self._edits: list[Edit] = []
         self._files: list[Path] = []
 
-    def lately(self, now: float) -> Lately:
+    def work_until(self, now: float) -> RecentWork:
         edits = tuple(replace(each, seconds=now - each.seconds) for each in self._edits)
-        return Lately(edits, tuple(self._files))
+        return RecentWork(edits, tuple(self._files))
 
     def looked_at(self, file: Path) -> None:
         if self._files[:1] != [file]:

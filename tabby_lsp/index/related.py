@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tabby_lsp.data import CompletionContext, Snippet
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.index.pieces import File, Part, Piece, Span, heads, inner_scope, members, of_hit
-from tabby_lsp.index.recent import Lately
+from tabby_lsp.index.recent import RecentWork
 from tabby_lsp.index.search import Hit, Search
 from tabby_lsp.index.siblings import siblings
 from tabby_lsp.index.symbols import Symbol
@@ -75,12 +75,12 @@ def related(
     file: Path,
     context: CompletionContext,
     room: int,
-    lately: Lately | None = None,
+    lately: RecentWork | None = None,
     disabled: Disabled | None = None,
 ) -> list[Related]:
     """Pieces of other files and of far parts of this one, the best last, of so many characters together; none of
     `disabled` files."""
-    lately, disabled = lately or Lately(), disabled or Disabled()
+    lately, disabled = lately or RecentWork(), disabled or Disabled()
     line = context.first_line + context.prefix.count("\n")
     shown = (context.first_line, line + context.suffix.count("\n"))
     weights = _near_names(context)
@@ -267,7 +267,7 @@ def _bare(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _edited(search: Search, place: _Place, lately: Lately) -> Iterator[Piece]:
+def _edited(search: Search, place: _Place, lately: RecentWork) -> Iterator[Piece]:
     """What was edited elsewhere, as it is now: a short function as a whole, or else some lines."""
     found: list[Hit] = []
     for edit in lately.edits:
@@ -300,7 +300,7 @@ def _ago(seconds: float) -> str:
     return "an hour ago" if hours == 1 else f"{hours} hours ago"
 
 
-def _viewed(search: Search, place: _Place, lately: Lately) -> Iterator[Piece]:
+def _viewed(search: Search, place: _Place, lately: RecentWork) -> Iterator[Piece]:
     others = ((file, inside) for file in lately.files if file != place.file and (inside := search.place(file)))
     for rank, (file, inside) in enumerate(islice(others, MOST_VIEWED)):
         yield Piece(inside, heads(place.outline(file), VIEWED_HEADS), "looked at lately", VIEWED_WEIGHT / (1 + rank))

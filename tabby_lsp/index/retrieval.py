@@ -16,7 +16,7 @@ from tabby_lsp.data import CompletionContext
 
 if TYPE_CHECKING:
     from tabby_lsp.index.disabled import Disabled
-    from tabby_lsp.index.recent import Lately
+    from tabby_lsp.index.recent import RecentWork
     from tabby_lsp.index.related import Related
     from tabby_lsp.index.search import Search
 
@@ -42,7 +42,7 @@ class Retrieval:
         file: Path,
         context: CompletionContext,
         room: int,
-        lately: Lately | None = None,
+        lately: RecentWork | None = None,
         disabled: Disabled | None = None,
     ) -> tuple[Related, ...]:
         """What is known of other files for a place, in so many characters; at worst, what was for the place before in
@@ -65,7 +65,7 @@ class Retrieval:
         return self._known
 
     def _ask(
-        self, file: Path, context: CompletionContext, room: int, lately: Lately | None, disabled: Disabled | None
+        self, file: Path, context: CompletionContext, room: int, lately: RecentWork | None, disabled: Disabled | None
     ) -> tuple[Related, ...]:
         from tabby_lsp.index.related import related
         from tabby_lsp.index.search import Search

@@ -9,26 +9,36 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tabby_lsp.index.database import VERSION
-from tabby_lsp.index.entry import storable, terms, unpacked
+from tabby_lsp.index.entry import storable, unpacked
+from tabby_lsp.index.passages import Passage
+from tabby_lsp.index.question import Question
+from tabby_lsp.index.ranking import is_test, reach
 from tabby_lsp.index.symbols import Import, Symbol
+from tabby_lsp.index.words import tokens
 from tabby_lsp.text import split_lines
 
 MOST_LINES = 120  # of a definition are shown: of a class its head and what one sees first
 HITS_PER_FILE = 2
-# A question is asked with the rarest of its terms, since each place of a term costs time and a common one tells little:
-# so many terms are looked at, a term may be in so many chunks, and all that are asked for in so many together.
+# A text is asked for with the rarest of its tokens, since each place of one costs time and a common one tells little:
+# so many are looked at, each may be in so many chunks, and all that are asked for in so many together.
 MOST_TERMS, MOST_PLACES, ALL_PLACES = 48, 500, 2_000
+# A question in words may take longer: 200,000 places are some 0.2 s. Among so many candidates the right one is for 99 %
+# of the tuned questions of tests/eval/questions.toml; SQLite's own order puts it among the first ten for 77 %.
+QUESTION_PLACES, CANDIDATES = 200_000, 150
+NAMES_WEIGHT = 5.0  # of names beside the text, in the order of candidates
+MOST_NAMED = 5
 SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
 
 _LAST = "\U0010ffff"  # comes after everything that can follow a prefix
 _WORD = re.compile(r"[\w$]+")
 _FILE = "roots.path, files.path, language"
+_SYMBOL = "symbols.name, kind, scope, first, last, signature, doc"
 _JOINED = "JOIN files ON files.id = file JOIN roots ON roots.id = root"
 
 
@@ -57,6 +67,12 @@ class Search:
         self._node: tuple[int, int] | None = None
         self._common: set[str] = set()  # terms found to be in too many chunks; few, since they are common
 
+    @property
+    def path(self) -> Path:
+        """Of the file. Not to be asked where there is none."""
+        assert self._path is not None
+        return self._path
+
     def close(self) -> None:
         if self._path is not None and self._database is not None:
             self._database.close()
@@ -69,7 +85,7 @@ class Search:
             " WHERE symbols.name = ? COLLATE NOCASE AND symbols.name = ? LIMIT ?"
         )
         rows = self._rows(query, (storable(name), storable(name), SAME_NAME))
-        rows.sort(key=lambda row: (_is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
+        rows.sort(key=lambda row: (is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
         return [self._definition(row, 1 / (1 + rank)) for rank, row in enumerate(rows[:limit])]
 
     def symbols_like(self, prefix: str, limit: int = 20) -> list[Hit]:
@@ -125,7 +141,7 @@ class Search:
 
     def in_file(self, path: Path) -> list[Symbol]:
         """What a file defines, in its order."""
-        query = "SELECT name, kind, scope, first, last, signature, doc FROM symbols WHERE file = ? ORDER BY rowid"
+        query = f"SELECT {_SYMBOL} FROM symbols WHERE file = ? ORDER BY rowid"
         return [Symbol(*row) for row in self._rows(query, (self._file(path),))]
 
     def imports_in(self, path: Path) -> list[Import]:
@@ -147,11 +163,11 @@ class Search:
 
     def find(self, text: str, limit: int = 10, excluding: Path | None = None) -> list[Hit]:
         """Chunks that have the rarest terms in common with a text (BM25), the best first, few of the same file."""
-        question = self._question(terms(storable(text)))
+        question = self._question(list(dict.fromkeys(tokens(storable(text)))))
         if not question:
             return []
-        query = "SELECT rowid, bm25(chunk_terms) FROM chunk_terms WHERE chunk_terms MATCH ? LIMIT ?"
-        ranked = sorted(self._rows(query, (question, ALL_PLACES)), key=lambda row: (row[1], row[0]))
+        query = "SELECT rowid, bm25(chunk_terms, 0, 1) FROM chunk_terms WHERE chunk_terms MATCH ? LIMIT ?"
+        ranked = sorted(self._rows(query, (f"text : ({question})", ALL_PLACES)), key=lambda row: (row[1], row[0]))
         excluded = self._file(excluding) if excluding is not None else -1
         hits: list[Hit] = []
         taken: dict[int, int] = {excluded: HITS_PER_FILE}
@@ -181,6 +197,88 @@ class Search:
         if rare:
             return " OR ".join(rare)
         return " AND ".join(f'"{term}"' for term in asked if term in self._common)
+
+    def passages(self, question: Question) -> tuple[list[Passage], dict[str, int], int]:
+        """The passages among which the answer to a question is; how many passages have each of its own tokens; and how
+        many there are."""
+        total = next((count or 0 for (count,) in self._rows("SELECT max(id) FROM chunks")), 0)
+        counts = self._counts(question.all_tokens)
+        asked: list[str] = []
+        room = QUESTION_PLACES
+        for token, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
+            room -= count
+            if room >= 0 or not asked:
+                asked.append(f'"{token}"')
+        match = " OR ".join(asked)
+        for phrase in question.phrases:
+            said = " ".join(tokens(storable(phrase)))
+            match = f'({match}) AND text : "{said}"' if said else match
+        where, values = _where(question)
+        if question.concepts and not match:
+            return [], counts, total
+        if question.concepts:
+            ranks = (
+                f"SELECT chunks.id AS chunk, bm25(chunk_terms, {NAMES_WEIGHT}, 1) AS rank FROM chunk_terms"
+                f" JOIN chunks ON chunks.id = chunk_terms.rowid JOIN files ON files.id = file WHERE chunk_terms MATCH ?"
+                f"{where} LIMIT {QUESTION_PLACES}"
+            )
+            values = [match, *values]
+        else:
+            ranks = (
+                "SELECT chunks.id AS chunk, 0 AS rank FROM chunks JOIN files ON files.id = file"
+                f" WHERE 1{where} ORDER BY path, first LIMIT {CANDIDATES}"
+            )
+        rows = self._rows(f"SELECT chunk FROM ({ranks}) ORDER BY rank, chunk LIMIT {CANDIDATES}", values)
+        found = [passage for (chunk,) in rows for passage in self._passage(chunk)]
+        return [each for each in found if _holds(each, question.phrases)], counts, total
+
+    def named(self, question: Question) -> list[Passage]:
+        """The definitions that have a name of a question, at most `MOST_NAMED` of each."""
+        query = (
+            f"SELECT file, {_FILE}, hash, buffer, {_SYMBOL} FROM symbols {_JOINED}"
+            " WHERE symbols.name = ? COLLATE NOCASE AND symbols.name = ? LIMIT ?"
+        )
+        found = []
+        for name in question.names:
+            last = storable(name).rpartition(".")[2]
+            same: list[tuple[int, Passage]] = []
+            for file, *row in self._rows(query, (last, last, SAME_NAME)):
+                symbol = Symbol(*row[5:])
+                end = min(symbol.last, symbol.first + MOST_LINES - 1)
+                passage = _passage([*row[:5], symbol.first, end], "", (symbol,))
+                if question.allows(passage) and question.is_name_of(symbol, passage.path):
+                    same.append((file, passage))
+            for file, each in sorted(same, key=lambda pair: reach(pair[1]))[:MOST_NAMED]:
+                found.append(replace(each, text="".join(self._lines(file, each.first, each.last))))
+        return found
+
+    def texts(self, question: Question) -> Iterator[Passage]:
+        """All passages where a question may look, file by file; what they define is not asked for."""
+        where, values = _where(question)
+        query = (
+            f"SELECT {_FILE}, hash, buffer, first, last, text FROM chunks {_JOINED}"
+            f" WHERE 1{where} ORDER BY roots.path, files.path, first"
+        )
+        try:
+            database = self._opened()
+            for *row, text in database.execute(query, values) if database is not None else ():
+                yield _passage(row, _text(text), ())
+        except (sqlite3.Error, OSError, ValueError):
+            self.close()
+
+    def _passage(self, chunk: int) -> Iterator[Passage]:
+        columns = f"SELECT file, {_FILE}, hash, buffer, first, last, text FROM chunks {_JOINED} WHERE chunks.id = ?"
+        for file, *row, text in self._rows(columns, (chunk,)):
+            yield _passage(row, _text(text), tuple(self._symbols(file, row[5], row[6])))
+
+    def _symbols(self, file: int, first: int, last: int) -> list[Symbol]:
+        """What is defined in some lines or around them."""
+        query = f"SELECT {_SYMBOL} FROM symbols WHERE file = ? AND first <= ? AND last >= ? ORDER BY rowid"
+        return [Symbol(*row) for row in self._rows(query, (file, last, first))]
+
+    def _counts(self, asked: Sequence[str]) -> dict[str, int]:
+        places = ", ".join("?" * len(asked))
+        return dict(self._rows(f"SELECT term, doc FROM term_counts WHERE term IN ({places})", asked)) if asked else {}
 
     def _definition(self, row: Sequence[Any], score: float) -> Hit:
         file, root, path, language, first, last, name, kind, signature, doc = row[:10]
@@ -244,12 +342,36 @@ def _without_text(root: str, path: str, language: str, first: int, last: int, *s
     return Hit(root, path, language, first, last, "", 1.0, *symbol)
 
 
+def _passage(row: Sequence[Any], text: str, symbols: tuple[Symbol, ...]) -> Passage:
+    root, path, language, hash, buffer, first, last = row
+    return Passage(root, path, language, hash, bool(buffer), first, last, text, symbols)
+
+
+def _where(question: Question) -> tuple[str, list[str]]:
+    """What a question says of where to look, as the end of a condition and its values."""
+    where, values = "", [*question.languages]
+    if question.languages:
+        where += f" AND language IN ({', '.join('?' * len(question.languages))})"
+    if question.paths:
+        where += f" AND ({' OR '.join(['files.path GLOB ?'] * len(question.globs))})"
+        values += map(storable, question.globs)
+    if question.kinds:
+        where += (
+            " AND EXISTS (SELECT 1 FROM symbols WHERE symbols.file = chunks.file AND symbols.first BETWEEN chunks.first"
+            f" AND chunks.last AND kind IN ({', '.join('?' * len(question.kinds))}))"
+        )
+        values += question.kinds
+    return where, values
+
+
+def _holds(passage: Passage, phrases: Sequence[str]) -> bool:
+    """Whether all phrases are there, in any case and however they are broken into lines."""
+    text = " ".join(passage.text.lower().split()) if phrases else ""
+    return all(phrase.lower() in text for phrase in phrases)
+
+
 def _text(packed: bytes) -> str:
     try:
         return unpacked(packed)
     except sqlite3.DatabaseError:
         return ""
-
-
-def _is_test(path: str) -> bool:
-    return re.search(r"(^|[/._-])(tests?|spec|testing|mocks?)([/._-]|$)", path, re.IGNORECASE) is not None

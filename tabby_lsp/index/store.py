@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tabby_lsp.index.database import Database
-from tabby_lsp.index.entry import Chunk, Entry, digest, joined_terms, packed, prepare, storable, unpacked
+from tabby_lsp.index.entry import Chunk, Entry, digest, joined_tokens, packed, prepare, storable, unpacked
 from tabby_lsp.index.walk import Stamp
 
 UNKNOWN = Stamp(-1, -1)  # of a file that is not known to be on the disk
@@ -263,35 +263,36 @@ def _replace(database: sqlite3.Connection, root: int, entry: Entry, buffer: bool
 
 
 def _replace_chunks(database: sqlite3.Connection, file: int, chunks: Sequence[Chunk]) -> None:
-    """Chunks whose text is the same stay and only move: while one types in a file that is all of them but one.
+    """Chunks that say the same stay and only move: while one types in a file that is all of them but one.
 
-    To pack the others and to find their terms is left until here, since it takes as long as a parse.
+    To pack the others and to find their tokens is left until here, since it takes as long as a parse.
     """
-    rows = database.execute("SELECT id, first, last, text FROM chunks WHERE file = ?", (file,)).fetchall()
-    old: dict[str, list[tuple[int, int, int]]] = {}
-    for id, first, last, text in rows:
-        old.setdefault(unpacked(text), []).append((id, first, last))
+    rows = database.execute("SELECT id, first, last, names, text FROM chunks WHERE file = ?", (file,)).fetchall()
+    old: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for id, first, last, names, text in rows:
+        old.setdefault((names, unpacked(text)), []).append((id, first, last))
     moved = []
     for chunk in chunks:
-        same = old.get(chunk.text)
+        same = old.get((chunk.names, chunk.text))
         if same:
             id, first, last = same.pop()
             if (first, last) != (chunk.first, chunk.last):
                 moved.append((chunk.first, chunk.last, id))
         else:
-            insert = "INSERT INTO chunks (file, first, last, text) VALUES (?, ?, ?, ?)"
-            new = database.execute(insert, (file, chunk.first, chunk.last, packed(chunk.text))).lastrowid
-            values = (new, joined_terms(chunk.text))
-            database.execute("INSERT INTO chunk_terms (rowid, terms) VALUES (?, ?)", values)
+            values = (file, chunk.first, chunk.last, chunk.names, packed(chunk.text))
+            insert = "INSERT INTO chunks (file, first, last, names, text) VALUES (?, ?, ?, ?, ?)"
+            new = database.execute(insert, values).lastrowid
+            found_by = (new, joined_tokens(chunk.names), joined_tokens(chunk.text))
+            database.execute("INSERT INTO chunk_terms (rowid, names, text) VALUES (?, ?, ?)", found_by)
     database.executemany("UPDATE chunks SET first = ?, last = ? WHERE id = ?", moved)
-    _delete_chunks(database, [(id, text) for text, same in old.items() for id, _, _ in same])
+    _delete_chunks(database, [(id, *said) for said, same in old.items() for id, _, _ in same])
 
 
-def _delete_chunks(database: sqlite3.Connection, chunks: Iterable[tuple[int, str]]) -> None:
-    """A table without text has to be told what it forgets: exactly the terms that it was given."""
-    for id, text in chunks:
-        forgotten = (id, joined_terms(text))
-        database.execute("INSERT INTO chunk_terms (chunk_terms, rowid, terms) VALUES ('delete', ?, ?)", forgotten)
+def _delete_chunks(database: sqlite3.Connection, chunks: Iterable[tuple[int, str, str]]) -> None:
+    """A table without text has to be told what it forgets: exactly the tokens that it was given."""
+    forget = "INSERT INTO chunk_terms (chunk_terms, rowid, names, text) VALUES ('delete', ?, ?, ?)"
+    for id, names, text in chunks:
+        database.execute(forget, (id, joined_tokens(names), joined_tokens(text)))
         database.execute("DELETE FROM chunks WHERE id = ?", (id,))
 
 
@@ -308,8 +309,8 @@ def _replace_uses(database: sqlite3.Connection, file: int, names: str) -> None:
 
 
 def _delete(database: sqlite3.Connection, file: int) -> None:
-    rows = database.execute("SELECT id, text FROM chunks WHERE file = ?", (file,)).fetchall()
-    _delete_chunks(database, [(id, unpacked(text)) for id, text in rows])
+    rows = database.execute("SELECT id, names, text FROM chunks WHERE file = ?", (file,)).fetchall()
+    _delete_chunks(database, [(id, names, unpacked(text)) for id, names, text in rows])
     _replace_uses(database, file, "")
     for table in ("symbols", "imports"):
         database.execute(f"DELETE FROM {table} WHERE file = ?", (file,))

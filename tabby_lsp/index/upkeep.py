@@ -36,7 +36,7 @@ DEATHS = 2
 MOST_EXAMPLES = 3
 CRASHED = "crashed the parser"
 
-Place = tuple[str, str]  # folder and path in it
+FileKey = tuple[str, str]  # folder and path in it
 _Result = TypeVar("_Result")
 
 
@@ -73,8 +73,8 @@ class Upkeep:
         }
         self._reading = reading
         self._crashing = _Crashing(Path(plan.database + ".crashed"), deaths)
-        self._buffers: dict[Place, tuple[str, str]] = {}  # language and text
-        self._batch: dict[Place, Entry] = {}  # of a scan, not written yet
+        self._buffers: dict[FileKey, tuple[str, str]] = {}  # language and text
+        self._batch: dict[FileKey, Entry] = {}  # of a scan, not written yet
         self._rebuilt = 0
 
     # --- scans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlparse
 
@@ -74,9 +75,16 @@ def selected_text(
     return info.text, start
 
 
-def inline_list(
-    document: Document, place: Point, suggestion: Suggestion | None, selected: tuple[str, Point] | None
-) -> lsp.InlineCompletionList | None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where a suggestion was asked for: the text that is selected in the editor's menu, if any, begins at a point."""
+
+    document: Document
+    point: Point
+    selected: tuple[str, Point] | None = None
+
+
+def inline_list(asked: Asked, suggestion: Suggestion | None) -> lsp.InlineCompletionList | None:
     """Items with ranges on the cursor's line, the likeliest first. One that extends the menu's keeps the menu's range.
 
     Null says that the request was superseded, and editors then leave what they show; an empty list clears it. Lines end
@@ -85,7 +93,7 @@ def inline_list(
     if suggestion is None:
         return None
     choices = suggestion.completion.choices if suggestion.text else ()
-    items = [_inline_item(document, place, each, selected) for each in choices]
+    items = [_inline_item(asked.document, asked.point, each, asked.selected) for each in choices]
     return lsp.InlineCompletionList(items=[each for each in items if each is not None])
 
 
@@ -101,14 +109,14 @@ def _inline_item(
     return lsp.InlineCompletionItem(insert_text=text, range=_range(document, start, end))
 
 
-def menu_list(document: Document, place: Point, suggestion: Suggestion | None) -> lsp.CompletionList:
+def menu_list(asked: Asked, suggestion: Suggestion | None) -> lsp.CompletionList:
     """The suggestion as the completion menu's item: it replaces the word before the cursor by that word and more.
 
     `filter_text` begins with that word, so that it stays in the menu while one types through the suggestion.
     """
     if suggestion is None or not suggestion.text:
         return lsp.CompletionList(is_incomplete=True, items=[])
-    line, column = place
+    document, (line, column) = asked.document, asked.point
     match = _WORD_BEFORE.search(document.lines[line][:column])
     word = match.group() if match else ""
     whole = word + suggestion.text

@@ -46,7 +46,7 @@ def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
         ls.problems += (f"initializationOptions must be an object, not {options!r}.",)
     elif options:
         ls.editor_layers["options"] = Layer("initializationOptions", options)
-    ls.told.asked = ls.protocol.extensions.get("statusDidChangeListener") is True
+    ls.listener.asked = ls.protocol.extensions.get("statusDidChangeListener") is True
     ls.configure()
     text_document = params.capabilities.text_document
     has_inline = text_document is not None and text_document.inline_completion is not None
@@ -134,8 +134,7 @@ async def on_inline_completion(ls: TabbyServer, params: lsp.InlineCompletionPara
     found = await ls.suggest(params.text_document.uri, params.position, selected_item, invoked=not automatic)
     if found is None:
         return None
-    document, place, suggestion, selected = found
-    return convert.inline_list(document, place, suggestion, selected)
+    return convert.inline_list(*found)
 
 
 async def on_completion(ls: TabbyServer, params: lsp.CompletionParams) -> lsp.CompletionList:
@@ -145,8 +144,7 @@ async def on_completion(ls: TabbyServer, params: lsp.CompletionParams) -> lsp.Co
     found = await ls.suggest(params.text_document.uri, params.position)
     if found is None:
         return lsp.CompletionList(is_incomplete=True, items=[])
-    document, place, suggestion, _ = found
-    return convert.menu_list(document, place, suggestion)
+    return convert.menu_list(*found)
 
 
 def on_status(ls: TabbyServer, params: Any) -> dict[str, Any]:
@@ -155,7 +153,7 @@ def on_status(ls: TabbyServer, params: Any) -> dict[str, Any]:
     if isinstance(asked, Mapping) and asked.get("recheckConnection") and ls.state.phase == "failed":
         ls.spawn(ls.restart())
     status = ls.status()
-    ls.told.knows(status)
+    ls.listener.knows(status)
     return status
 
 
@@ -199,8 +197,7 @@ async def serve(server: TabbyServer, read_from: int, write_to: int) -> int:
     try:
         while (data := await incoming.get()) is not None:
             for body in frames.feed(data):
-                if not server.protocol.receive(body):
-                    frames.push_back(body)
+                server.protocol.receive(body)
                 # A handler that has just been started takes the text it is about before its first await. Let it,
                 # before the next message changes that text.
                 await asyncio.sleep(0)

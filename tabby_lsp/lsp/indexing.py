@@ -37,7 +37,7 @@ class Indexing:
         self._retrieval: Retrieval | None = None
         self._recent = Recent()
         self._note = ""
-        self._told = self.status()
+        self._last_told = self.status()
         self._replacing = asyncio.Lock()
 
     @property
@@ -80,12 +80,17 @@ class Indexing:
 
     def changed(self, uri: str, document: Document | None, change: Change | None = None) -> None:
         """A document was opened, or changed by that; None if it was closed."""
-        path = path_of_url(uri)
+        path = self._path(uri)
         if path is not None and change is not None:
             self._recent.edited(path, change.start[0], change.end[0], change.text, time.monotonic())
         elif path is not None and document is not None:
             self._recent.looked_at(path)
         self._pass_on(uri, document)
+
+    def _path(self, uri: str) -> Path | None:
+        """As the index names it."""
+        path = path_of_url(uri)
+        return self.plan.real(path) if path is not None and self.plan is not None else path
 
     def _pass_on(self, uri: str, document: Document | None) -> None:
         path = path_of_url(uri) if self._indexer else None
@@ -102,11 +107,11 @@ class Indexing:
 
     async def around(self, uri: str, context: CompletionContext, room: int, disabled: Disabled) -> tuple[Related, ...]:
         """Pieces of other files, and of far parts of this one, that may help at a place: so many characters."""
-        path = path_of_url(uri)
+        path = self._path(uri)
         if path is None or self._retrieval is None:
             return ()
         self._recent.looked_at(path)
-        return await self._retrieval.around(path, context, room, self._recent.lately(time.monotonic()), disabled)
+        return await self._retrieval.around(path, context, room, self._recent.work_until(time.monotonic()), disabled)
 
     def rescan(self) -> bool:
         """Looks at everything again. False if there is no indexer that could."""
@@ -142,6 +147,6 @@ class Indexing:
             self._tell()
 
     def _tell(self) -> None:
-        if self.status() != self._told:
-            self._told = self.status()
+        if self.status() != self._last_told:
+            self._last_told = self.status()
             self._on_change()

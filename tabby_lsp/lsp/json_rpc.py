@@ -38,19 +38,18 @@ class JsonRpc(LanguageServerProtocol):
 
     # --- messages in
 
-    def receive(self, body: bytes) -> bool:
-        """Handles the body of one frame. False if it was no JSON at all."""
+    def receive(self, body: bytes) -> None:
+        """Handles the body of one frame."""
         try:
             data = json.loads(body, parse_constant=no_constant)
         except (ValueError, RecursionError) as error:
             log.warning("a message of %d bytes is not JSON: %s", len(body), error)
             self._refuse(None, lsp.ErrorCodes.ParseError, f"The message is not JSON: {error}")
-            return False
+            return
         if isinstance(data, list):
             self._refuse_batch(data)
         else:
             self._take(data)
-        return True
 
     def _refuse_batch(self, batch: list[Any]) -> None:
         """LSP has no batches. Each request in one is answered, so that nobody waits."""

@@ -20,10 +20,11 @@ from tabby_lsp.engine.client import EngineError, EngineState
 from tabby_lsp.engines import COMPLETION, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
+from tabby_lsp.lsp.convert import Asked
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
 from tabby_lsp.lsp.protocol import Protocol
-from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, Told, last_completion, model_status, status
+from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, StatusListener, last_completion, model_status, status
 from tabby_lsp.lsp.watching import watch_files
 from tabby_lsp.settings import Settings
 from tabby_lsp.suggest.suggestions import Suggestion, Suggestions, nothing
@@ -51,7 +52,7 @@ class TabbyServer(LanguageServer):
         self.layers, self.problems = read()
         self.editor_layers: dict[str, Layer] = {}
         self.menu = False  # whether suggestions are shown in the editor's completion menu
-        self.told = Told()
+        self.listener = StatusListener()
         self.pulls = 0  # how often the editor was asked for its settings, or has said them
         self.settings = Settings()
         self.engines = Engines(self._engine_state)
@@ -81,7 +82,7 @@ class TabbyServer(LanguageServer):
             problems.append(MANUAL_IN_A_MENU)
         self.warn([*self.problems, *problems, *self._disabled.problems])
         if self.suggestions is not None and self.settings != before:
-            self.suggestions.forget_all()
+            self.suggestions.reset()
             self._set_habits(self.suggestions)
         if self.settings.completion.trigger != before.completion.trigger:
             self.notify_status()
@@ -116,7 +117,7 @@ class TabbyServer(LanguageServer):
     async def restart(self) -> None:
         """Starts the engines with the settings as they are now, in the place of those that run."""
         if self.suggestions is not None:
-            self.suggestions.forget_all()
+            self.suggestions.reset()
         await self.engines.restart(self.settings)
         engine = self.engines.get(COMPLETION)
         if engine is None:
@@ -165,8 +166,8 @@ class TabbyServer(LanguageServer):
 
     def notify_status(self) -> None:
         """Tells a client that wants to know it what has changed, if anything has."""
-        if self.state.phase != "closed" and self.told.asked:
-            news = self.told.news(self.status(), time.monotonic())
+        if self.state.phase != "closed" and self.listener.asked:
+            news = self.listener.news(self.status(), time.monotonic())
             if news is not None:
                 self.protocol.notify("tabby/status/didChange", news)
 
@@ -224,8 +225,8 @@ class TabbyServer(LanguageServer):
         position: lsp.Position,
         info: lsp.SelectedCompletionInfo | None = None,
         invoked: bool = False,
-    ) -> tuple[Document, Point, Suggestion | None, tuple[str, Point] | None] | None:
-        """Document, place, suggestion and the menu's selected text. None if the document is not open.
+    ) -> tuple[Asked, Suggestion | None] | None:
+        """A suggestion, or None where the request was superseded; None alone if the document is not open.
 
         Who has `invoked` it wants another answer than the one that is known, if the model has more than one, and gets
         it where nothing comes unasked, too (see `triggers`), but not in a file that no model reads.
@@ -238,6 +239,7 @@ class TabbyServer(LanguageServer):
         started = time.perf_counter()
         place = document.place(position.line, position.character)
         selected = convert.selected_text(document, place, info)
+        asked = Asked(document, place, selected)
         folders = self._folders()
         context = convert.context_at(document, place, folders, selected)
         if self._disabled.names(convert.path_for_patterns(uri, folders)):
@@ -246,9 +248,9 @@ class TabbyServer(LanguageServer):
             self.withheld = "" if invoked else self._reason_against(document, place, context)
         if self.withheld:
             log.debug("nothing is suggested: %s", self.withheld)
-            return document, place, nothing(self.withheld), selected
+            return asked, nothing(self.withheld)
         if self.suggestions is None or self.engines.get(COMPLETION) is None:
-            return document, place, None, selected
+            return asked, None
         try:
             anew = invoked and self.settings.completion.temperature > 0
             self._anew += anew
@@ -269,7 +271,7 @@ class TabbyServer(LanguageServer):
             self.withheld = suggestion.withheld
             if self.withheld:
                 log.debug("a suggestion is not shown: %s", self.withheld)
-        return document, place, suggestion, selected
+        return asked, suggestion
 
     def _reason_against(self, document: Document, place: Point, context: CompletionContext) -> str:
         line, column = place
@@ -296,7 +298,7 @@ class TabbyServer(LanguageServer):
         if self.suggestions is None:
             return
         if change is None:
-            self.suggestions.forget(uri)
+            self.suggestions.closed(uri)
         else:
             self.suggestions.changed(uri, change)
 
@@ -324,7 +326,7 @@ class TabbyServer(LanguageServer):
         for task in list(self._tasks):
             task.cancel()
         if self.suggestions is not None:
-            self.suggestions.forget_all()
+            self.suggestions.reset()
         await asyncio.gather(self.index.close(), self.engines.close())
 
     def report_server_error(self, error: Exception, source: Any) -> None:

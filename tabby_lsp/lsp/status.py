@@ -27,7 +27,7 @@ LOADING_SECONDS = 0.1
 
 
 @dataclass(slots=True)
-class Told:
+class StatusListener:
     """What a client knows of the status. `asked`: whether it wants to hear of changes; nobody else is told."""
 
     asked: bool = False

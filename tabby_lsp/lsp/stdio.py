@@ -35,12 +35,6 @@ class FrameReader:
         while (body := self._next()) is not None:
             yield body
 
-    def push_back(self, body: bytes) -> None:
-        """A body that was no JSON: the frame that its wrong length has swallowed is read again, if there is one."""
-        found = _HEADER.search(body + bytes(self._buffer[:64]))  # its header may have been cut in two
-        if found and found.start() < len(body):
-            self._buffer[:0] = body[found.start() :]
-
     def _next(self) -> bytes | None:
         while True:
             header = _HEADER.search(self._buffer)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from tabby_lsp.models import catalogue, gguf, overview
 from tabby_lsp.models.catalogue import Entry
 from tabby_lsp.models.gguf import Header
 from tabby_lsp.models.overview import Row
-from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
+from tabby_lsp.processes.once import Died, output_of
 
 # A suggestion is a line, of some twelve tokens, behind some three that are new in the prompt; it should come within a
 # second, or one has typed on. A chat's answer has to be written as fast as one reads, five words or so a second, and to
@@ -61,17 +60,11 @@ class Speed:
 
 def measure() -> dict[str, Rates]:
     """The rates of this machine by kind of weights: some ten seconds. Raises CannotMeasure."""
-    command = python("tabby_lsp.engine.yardstick")
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=120, cwd=NEUTRAL_FOLDER
-        )
-        if done.returncode == 0:
-            return {kind: Rates(*rates) for kind, rates in json.loads(done.stdout).items()}
-        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-    except subprocess.TimeoutExpired:
-        reason = "it takes longer than two minutes"
-    raise CannotMeasure(f"llama.cpp's speed cannot be measured: {reason}")
+        measured = json.loads(output_of("tabby_lsp.engine.yardstick", 120))
+    except Died as error:
+        raise CannotMeasure(f"llama.cpp's speed cannot be measured: {error}") from None
+    return {kind: Rates(*rates) for kind, rates in measured.items()}
 
 
 def of_file(header: Header, size: int, rates: Mapping[str, Rates]) -> Speed:

@@ -207,7 +207,7 @@ class Suggestions:
         self._settle(document)
         found = None if anew else self._answers.find(document, context, sampling)
         if found is not None and len(found.choices) >= candidates:
-            self._forget(document)
+            self._drop(document)
             return Suggestion(found.text, found.replace, found, True)
         superseded = asyncio.get_running_loop().create_future()
         self._waiting[document] = superseded
@@ -238,7 +238,7 @@ class Suggestions:
             return None
         except asyncio.CancelledError:
             if self._waiting.get(document) is superseded:
-                self._forget(document)
+                self._drop(document)
             raise
         finally:
             if self._waiting.get(document) is superseded:
@@ -250,7 +250,7 @@ class Suggestions:
     ) -> tuple[Live, bool]:
         if live := self._live_for(document, place, context, candidates):
             return live, False
-        self._forget(document)
+        self._drop(document)
         self._drop_next()
         generation = self._engine.complete(
             CompletionRequest(document, context, sampling, candidates=candidates, reads_ahead=self.ahead)
@@ -278,35 +278,35 @@ class Suggestions:
         self._settle(document)
         live = self._live.get(document)
         if live is not None and not live.follows(change):
-            self._forget(document)
+            self._drop(document)
 
-    def forget(self, document: str) -> None:
+    def closed(self, document: str) -> None:
         """The document was opened or closed. What was answered in it stays known: it is found by its text."""
         self._supersede(document)
         self._settle(document)
-        self._forget(document)
+        self._drop(document)
         self._snippets.pop(document, None)
         if self._next_at is not None and self._next_at[0] == document:
             self._drop_next()
         self._engine.stop_reading_ahead()
 
-    def forget_all(self) -> None:
+    def reset(self) -> None:
         """Other settings apply: nothing of what is known or running is an answer any more."""
         for document in {*self._live, *self._waiting}:
             self._supersede(document)
-            self._forget(document)
+            self._drop(document)
         self._drop_next()
         self._answers.clear()
 
     def use(self, engine: Engine) -> None:
         """Another engine takes over."""
-        self.forget_all()
+        self.reset()
         self._engine = engine
 
     def _check(self, document: str) -> None:
         live = self._live.get(document)
         if live is not None and not live.agrees():
-            self._forget(document)
+            self._drop(document)
 
     def _supersede(self, document: str) -> None:
         waiting = self._waiting.pop(document, None)
@@ -324,7 +324,7 @@ class Suggestions:
         if not result.cancelled() and result.exception() is None:
             self._answers.remember(document, live.context, live.sampling, result.result())
 
-    def _forget(self, document: str) -> None:
+    def _drop(self, document: str) -> None:
         live = self._live.pop(document, None)
         if live is not None and not live.generation.result.done():
             self._engine.cancel(live.generation)

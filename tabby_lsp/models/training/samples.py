@@ -32,7 +32,7 @@ from tabby_lsp.models.training.tokenizer import (
 Encode = Callable[[str], list[int]]
 
 LINE_SHARE, BLOCK_SHARE = 0.60, 0.25  # of middles; the rest are spans of characters
-PLAIN_SHARE, CHAT_SHARE, SUFFIX_FIRST_SHARE = 0.08, 0.03, 0.60  # of samples; the rest are prefix first
+PLAIN_SHARE, CHAT_SHARE, SUFFIX_FIRST_SHARE = 0.08, 0.01, 0.91  # of samples; what is left, prefix first: nothing
 REPOSITORY_SHARE = 0.17
 PROSE_KEPT = 0.35  # of the middles drawn within comments and docstrings; people complete code
 EMPTY_PREFIX_SHARE, EMPTY_SUFFIX_SHARE = 0.02, 0.04

@@ -1,0 +1,153 @@
+"""`tabby-lsp search` and `tabby-lsp index --list` as a person runs them; links to folders that are indexed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tabby_lsp import listing
+from tabby_lsp.index.client import Indexer
+from tabby_lsp.index.plan import plan
+from tabby_lsp.index.search import Search
+from tabby_lsp.settings import IndexSettings, Settings
+
+BASKET = "class Basket:\n    def total(self):\n        return 3\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TABBY_ROOT", str(tmp_path / "root"))
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path) -> Path:
+    place = tmp_path / "shop"
+    place.mkdir()
+    (place / "basket.py").write_text(BASKET, encoding="utf-8", newline="")
+    return place
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tabby_lsp", *arguments], capture_output=True, text=True, cwd=cwd, encoding="utf-8"
+    )
+
+
+def test_what_is_found_is_what_stands_there_now(folder: Path) -> None:
+    assert command("search", "Basket.total", cwd=folder).stdout.startswith("basket.py:2: def total(self):\n")
+    (folder / "basket.py").write_text("\n\n" + BASKET, encoding="utf-8")
+    assert command("search", "Basket.total", cwd=folder).stdout.startswith("basket.py:4: def total(self):\n")
+    (folder / "basket.py").unlink()
+    result = command("search", "Basket.total", cwd=folder)
+    assert (result.returncode, result.stdout) == (1, "") and "nothing like that" in result.stderr
+
+
+def test_json_has_all_that_a_citation_needs(folder: Path) -> None:
+    result = command("search", "--json", "kind:method total", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    answer = json.loads(result.stdout)
+    assert (answer["question"], answer["refreshed"], answer["notes"]) == ("kind:method total", True, [])
+    (found,) = answer["citations"]
+    assert found.pop("score") > 0
+    assert found == {
+        "root": str(folder.resolve()),
+        "path": "basket.py",
+        "language": "python",
+        "first": 2,
+        "last": 3,
+        "line": 2,
+        "kind": "method",
+        "name": "Basket.total",
+        "text": "    def total(self):\n        return 3",
+        "hash": hashlib.blake2b(BASKET.encode(), digest_size=16).hexdigest(),
+        "unsaved": False,
+    }
+    nothing = command("search", "--json", "zzzqqq", cwd=folder)
+    assert nothing.returncode == 1 and json.loads(nothing.stdout)["citations"] == []
+
+
+def test_only_a_terminal_is_given_colours_and_no_command_of_a_file(folder: Path) -> None:
+    (folder / "basket.py").write_text("def escape():  # \x1b]0;mine\x07 \u202e\n    pass\n", encoding="utf-8")
+    assert "\x1b" not in command("search", "escape", cwd=folder).stdout
+    found = asyncio.run(listing.find("escape", str(folder), Settings(), 5, lambda text: None))
+    (line,) = listing.in_lines(found, str(folder), True)
+    place = os.path.join(str(folder), "basket.py")
+    assert line == f"\x1b[35m{place}\x1b[0m:\x1b[32m1\x1b[0m: def escape():  # �]0;mine� �"
+
+
+def test_an_answer_of_an_old_index_says_how_old_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    show = lambda text: None  # noqa: E731
+    assert asyncio.run(listing.find("total", str(folder), Settings(), 5, show)).notes == ()
+    monkeypatch.setattr(listing, "REFRESH_SECONDS", 0.0)
+    (folder / "basket.py").write_text("\n" + BASKET, encoding="utf-8")
+    found = asyncio.run(listing.find("Basket.total", str(folder), Settings(), 5, show))
+    assert not found.refreshed and "what was changed since just now may be missing" in found.notes[0]
+    assert found.answer.citations[0].line == 2, "it is checked all the same"
+
+
+def test_a_question_that_cannot_be_asked_says_what_to_do(folder: Path) -> None:
+    for query, fragment in (("lang:klingon x", "no language that is known"), ("/(/", "no regular expression")):
+        result = command("search", query, cwd=folder)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert fragment in result.stderr and "Traceback" not in result.stderr
+
+
+def test_indexes_are_listed_and_forgotten(folder: Path, root: Path) -> None:
+    assert command("index", "--list", cwd=folder).stdout == "     0.0 MB in all\n"
+    assert command("index", str(folder), cwd=folder).returncode == 0
+    (root / "lsp/index/broken.sqlite").write_bytes(b"no database" * 100)
+    shown = command("index", "--list", cwd=folder).stdout.splitlines()
+    assert any(str(folder) in line and " 1 files" in line for line in shown)
+    assert any("cannot be read: broken.sqlite" in line for line in shown)
+    assert str(root) in shown[-1]
+    other = command("index", "--forget", str(folder.parent), cwd=folder)
+    assert other.returncode == 2 and "There is no index of" in other.stderr
+    forgotten = command("index", "--forget", str(folder), cwd=folder)
+    assert (forgotten.returncode, "is forgotten" in forgotten.stdout) == (0, True)
+    assert [each.name for each in (root / "lsp/index").iterdir()] == ["broken.sqlite"]
+    assert (folder / "basket.py").read_text(encoding="utf-8") == BASKET
+
+
+def test_the_index_of_a_folder_that_is_gone_can_be_forgotten(folder: Path, root: Path) -> None:
+    assert command("index", str(folder), cwd=folder.parent).returncode == 0
+    folder.rename(folder.with_name("elsewhere"))
+    assert "(not there)" in command("index", "--list", cwd=root).stdout
+    assert command("index", "--forget", str(folder), cwd=root).returncode == 0
+    assert not list((root / "lsp/index").glob("*.sqlite*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+async def test_a_folder_and_a_link_to_it_are_one_index(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    real, _ = plan([folder], IndexSettings(), watched=True)
+    linked, _ = plan([link], IndexSettings(), watched=True)
+    both, _ = plan([folder, link], IndexSettings(), watched=True)
+    assert real is not None and linked is not None and both is not None
+    assert real.database == linked.database == both.database
+    assert real.folders == linked.folders == both.folders == (str(folder.resolve()),)
+    assert linked.watched and both.watched
+    assert linked.real(link / "basket.py") == folder.resolve() / "basket.py"
+    assert linked.place_of(link / "a" / "b.py") == (str(folder.resolve()), "a/b.py")
+    assert linked.place_of(tmp_path / "b.py") is None
+    indexer = Indexer(linked)
+    indexer.start()
+    try:
+        indexer.buffer(link / "basket.py", "python", lambda: "def unsaved():\n    pass\n")
+        search = Search(Path(linked.database))
+        for _ in range(600):
+            if [each.name for each in search.in_file(folder.resolve() / "basket.py")] == ["unsaved"]:
+                break
+            await asyncio.sleep(0.1)
+        assert [hit.path for hit in search.definitions("unsaved")] == ["basket.py"]
+        search.close()
+    finally:
+        await indexer.close()
