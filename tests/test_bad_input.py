@@ -61,12 +61,11 @@ def test_a_message_that_is_no_json_is_answered_without_an_id() -> None:
 
 
 def test_a_length_that_swallows_the_next_message() -> None:
+    """That one is lost, and those behind it are not."""
     with Editor() as editor:
         editor.start()
-        id = 4_000_000
-        body = json.dumps({"jsonrpc": "2.0", "id": id, "method": "tabby/status", "params": {}}).encode()
+        body = json.dumps({"jsonrpc": "2.0", "id": 4_000_000, "method": "tabby/status", "params": {}}).encode()
         editor.send_bytes(b"Content-Length: 40\r\n\r\n{}" + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        assert editor.answer(id)["status"] == "readyForAutoTrigger"
         works(editor)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 from hub import REPOSITORY, Hub, running
 
 from tabby_lsp import cli
-from tabby_lsp.commands import terminal
+from tabby_lsp.commands import options, terminal
 from tabby_lsp.models import cache, catalogue, finder, gguf, overview, starter
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalModel
@@ -53,7 +54,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> object:
     def run(*arguments: str) -> Result:
-        monkeypatch.setattr(cli, "_start_logging", lambda *_, **__: None)
+        monkeypatch.setattr(options, "start_logging", lambda *_, **__: None)
         status = cli.main(["models", *arguments])
         captured = capsys.readouterr()
         return Result(status, captured.out, captured.err)
@@ -186,6 +187,24 @@ def test_what_is_fetched_is_used_by_its_name(run, hub: Hub, root: Path) -> None:
     assert run("use", REPOSITORY).status == 0
     assert f'model_id = "{REPOSITORY}"' in (root / "config.toml").read_text()
     assert re.search(rf"{REPOSITORY}/{NAME} .*Hugging Face, in use for completion", run().out)
+
+
+def test_a_model_is_used_by_the_name_that_another_program_has_for_it(run, home: Path, root: Path) -> None:  # type: ignore[no-untyped-def]
+    digest = hashlib.sha256(MODEL).hexdigest()
+    blob = home / ".ollama" / "models" / "blobs" / f"sha256-{digest}"
+    note = home / ".ollama" / "models" / "manifests" / "registry.ollama.ai" / "library" / "coder" / "1b"
+    for path, data in (
+        (blob, MODEL),
+        (note, json.dumps({"layers": [{"mediaType": finder.OLLAMA_MODEL, "digest": f"sha256:{digest}"}]}).encode()),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    assert re.search(r"coder:1b +20\d kB +apache-2.0 +yes +Ollama", run().out)
+    assert run("use", "coder:1b").status == 0
+    assert f'model_id = "{blob}"' in (root / "config.toml").read_text()
+    refused = run("remove", "coder:1b", "--yes")
+    assert refused.status == 1 and "`ollama rm coder:1b`" in refused.err and blob.exists()
+    assert "is a file on this machine" in run("get", "coder:1b").err
 
 
 @pytest.mark.parametrize(

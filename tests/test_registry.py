@@ -41,12 +41,15 @@ def test_a_name_is_one_of_tabbys_models_and_no_folder_where_one_stands(
         model(workspace / name)
     (workspace / "file.gguf").write_bytes(b"GGUF")
     monkeypatch.chdir(workspace)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # and not what other programs keep on this machine
+    for variable in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "LLAMA_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
     for name in ("StarCoder-1B", "TabbyML/StarCoder-1B", "my.gguf", "file.gguf", "./StarCoder-1B", "."):
         with pytest.raises(ModelNotFound, match="There is no model"):
             find(name, root)
     file = model(root / "models" / "TabbyML" / "StarCoder-1B")
     assert find("StarCoder-1B", root) == find("TabbyML/StarCoder-1B", root) == file
-    with pytest.raises(ModelNotFound, match=r"\(there: TabbyML/StarCoder-1B\)"):
+    with pytest.raises(ModelNotFound, match=r"`model_id`.*did you mean .*StarCoder-1B"):
         find("StarCoder-2B", root)
 
 

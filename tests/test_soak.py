@@ -83,6 +83,6 @@ def test_after_typing_for_a_while_nothing_has_grown(root: Path, tmp_path: Path) 
         assert last.descriptors <= first.descriptors + 2
         assert last.logged <= first.logged + 100_000
         # The server remembers 8 MB of answers; the engine's graph and the indexer's parser are as large as their last.
-        for name, most in (("server", 16), ("engine", 32), ("index", 48)):
+        for name, most in (("server", 16), ("engine", 32), ("index", 24)):
             assert last.held[name] < first.held[name] + most * 2**20, name
     assert not [each for each in editor.log if "Traceback" in each]

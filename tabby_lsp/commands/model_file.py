@@ -26,10 +26,14 @@ def _meant(name: str, settings: Settings) -> Entry | Path | None:
     if entry:
         return entry
     path = Path(name).expanduser()
-    if path.suffix == ".gguf" and (path.exists() or not catalogue.elsewhere(name)):
-        return path.absolute()
-    advice = finder.advice(name, settings.models)
     source = catalogue.elsewhere(name)
+    if path.suffix == ".gguf" and path.exists():
+        return path.absolute()
+    if source is None:
+        found = finder.named(name, settings.models)  # by the name that another program has for it
+        if found or path.suffix == ".gguf":
+            return found.path if found else path.absolute()
+    advice = finder.advice(name, settings.models)
     if source and "did you mean" not in advice:
         return Entry(name, (source,))
     tell(f"there is no model {name!r}: {advice}")

@@ -41,7 +41,8 @@ def _by_name(name: str, root: Path, own: Iterable[OwnModel]) -> Path:
     found = finder.named(name, own)
     if found:
         return found.path
-    raise ModelNotFound(f"There is no model {name!r} on this machine: {finder.advice(name, own)}")
+    advice = finder.advice(name, own)
+    raise ModelNotFound(f"There is no model {name!r} on this machine (the setting `model_id`): {advice}")
 
 
 def _in_folder(folder: Path) -> Path:
