@@ -281,7 +281,8 @@ def test_what_has_no_siblings() -> None:
     assert "test_.py" not in siblings("test_.py") and ".py" not in siblings("test_.py")
 
 
-def test_of_a_test_one_sees_what_is_about_the_place(folder: Path) -> None:
+def test_of_a_test_one_sees_what_is_about_the_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabby_lsp.index.related.ALIKE_PIECES", 0)
     about = "def test_refund_of_all():\n    assert cart.refund([1]) == 1"
     tests = f"import cart\n\n\ndef test_empty():\n    pass\n\n\n{about}\n"
     texts = {
@@ -355,8 +356,12 @@ def test_of_what_was_looked_at_one_sees_the_heads(folder: Path) -> None:
     assert reasons(folder, texts, "here.py", lately)["looked at lately"].startswith("class Command:\n    def __init__(")
 
 
-def test_nothing_is_shown_twice(folder: Path) -> None:
-    """A class that is defined, inherited, edited and looked at, in a copy too, and that stands in sight besides."""
+def test_nothing_is_shown_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that is defined, inherited, edited and looked at, in a copy too, and that stands in sight besides.
+
+    What looks like the place is left out: of a copy it shows the bodies, too.
+    """
+    monkeypatch.setattr("tabby_lsp.index.related.ALIKE_PIECES", 0)
     texts = {
         "base.py": BASE,
         "copy.py": BASE,

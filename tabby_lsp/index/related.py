@@ -30,12 +30,15 @@ FAR = 0.05  # the weight of a name that the file imports and that does not stand
 MOST_NAMES, MOST_OF_A_NAME = 16, 3
 SHORTEST_NAME = 3
 WHOLE_LINES = 12  # of a definition; of a longer one the head, and of a class the heads of what is in it
-ALIKE_PIECES, ALIKE_LINES = 5, 16
+# Of the lines above the last few say most of what comes: with four of them instead of twelve, and the weight below,
+# 28.7 % of the missing names are found instead of 26.0 (tests/eval/coverage.py on ten trees in eight languages, 1,937
+# names, 3,500 characters; tried with another seed). To show the part of a hit that is most like it brought nothing.
+ALIKE_ABOVE, ALIKE_PIECES, ALIKE_LINES = 4, 5, 16
 LEAST_HEADS, SIBLING_HEADS, VIEWED_HEADS = 3, 12, 10  # fewer say too little, more say too much of a whole file
 MOST_BASES, MOST_EDITS, MOST_VIEWED = 3, 3, 2
 EDIT_ABOVE, EDIT_BELOW, EDIT_LINES = 2, 2, 20  # around an edit; of a function that is shown as a whole
 # What a piece is worth beside the definition of a name on the cursor's line, which is 1, or 2 if it is imported.
-CLASS_WEIGHT, BASE_WEIGHT, EDIT_WEIGHT, ALIKE_WEIGHT, SIBLING_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.6, 0.5, 0.25, 0.1
+CLASS_WEIGHT, BASE_WEIGHT, ALIKE_WEIGHT, EDIT_WEIGHT, SIBLING_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.8, 0.6, 0.25, 0.1
 
 # How likely it is that a name means this: other files have variables of the same name, and classes the same methods.
 _CERTAIN = {"variable": 0.25, "method": 0.5}
@@ -307,7 +310,7 @@ def _viewed(search: Search, place: _Place, lately: RecentWork) -> Iterator[Piece
 
 
 def _alike(search: Search, place: _Place) -> Iterator[Piece]:
-    near = "\n".join(place.context.prefix.split("\n")[-LINES_ABOVE - 1 :])
+    near = "\n".join(place.context.prefix.split("\n")[-ALIKE_ABOVE - 1 :])
     hits = search.find(near, ALIKE_PIECES, excluding=place.file)
     for rank, hit in enumerate(hits):
         lines = hit.text.split("\n")[:ALIKE_LINES]
