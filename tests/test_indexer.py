@@ -670,8 +670,8 @@ def indexed(editor: Editor, wanted: Callable[[Json], object] = lambda index: ind
     def there(message: Json) -> bool:
         if message.get("method") != "tabby/status/didChange":
             return False
-        index = message["params"]["index"]
-        return not index["scanning"] and bool(wanted(index))
+        index = message["params"].get("index")  # it says what is new
+        return index is not None and not index["scanning"] and bool(wanted(index))
 
     return dict(editor.wait(there)["params"]["index"])
 
