@@ -57,6 +57,8 @@ class Engines:
     def __init__(self, on_state: Callable[[str, EngineState], None] = lambda role, state: None) -> None:
         self.states = dict.fromkeys(ROLES, EngineState("starting"))
         self._engines: dict[str, Engine] = {}
+        self._open: set[Engine] = set()  # these, and those whose place has been taken and that have not ended yet
+        self._closed = False
         self._settings: Settings | None = None
         self._on_state = on_state
         self._restarting = asyncio.Lock()
@@ -84,7 +86,9 @@ class Engines:
                 self._set_state(role, EngineState("starting"))
                 if old is not None:
                     await old.close()
-                self._start(role, settings)
+                    self._open.discard(old)
+                if not self._closed:
+                    self._start(role, settings)
 
     def needs_restart(self, settings: Settings) -> bool:
         """Whether a model must be loaded anew for these settings: another one, or one where there is none."""
@@ -102,8 +106,10 @@ class Engines:
             engine.settle(completion_settings(settings))
 
     async def close(self) -> None:
-        engines, self._engines = self._engines, {}
-        await asyncio.gather(*(engine.close() for engine in engines.values()))
+        """Ends all engines, also one whose end a restart was waiting for. No other is started."""
+        self._closed = True
+        self._engines.clear()
+        await asyncio.gather(*(engine.close() for engine in self._open))
 
     def _start(self, role: str, settings: Settings) -> None:
         def tell(state: EngineState) -> None:
@@ -116,6 +122,7 @@ class Engines:
             self._set_state(role, EngineState("failed", reason=str(error)))
             return
         self._engines[role] = engine
+        self._open.add(engine)
         engine.start()
 
     def _set_state(self, role: str, state: EngineState) -> None:

@@ -92,13 +92,12 @@ class Child:
             process.stdin.write(wire.pack(message))
 
     async def close(self) -> None:
-        """Ends the process, killing it if it does not end by itself. Never raises."""
+        """Ends the process, killing it if it does not end by itself. May be called again."""
         self.wanted = False
         process = self._process
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await asyncio.wait({self._supervisor})  # not `await` alone: whoever closes may be cancelled as well
         if process is not None and process.returncode is None:
             if process.stdin is not None:
                 process.stdin.close()
