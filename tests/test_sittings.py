@@ -138,6 +138,20 @@ def test_the_next_sitting_goes_on_from_before_the_rates_went_down(tmp_path: Path
     assert steps(tmp_path) == [(0, n) for n in range(1, 11)] + [(1, n) for n in range(9, 19)]
 
 
+def test_the_average_of_the_weights_is_kept_for_a_sitting_that_may_be_lost(tmp_path: Path) -> None:
+    plan = replace(PLAN, averaged_steps=4)
+    sit(tmp_path, 10, plan=plan)
+    for row in read_log(tmp_path):
+        assert row["held_out_average"] == pytest.approx(row["held_out"], abs=2 if row["step"] > 3 else 0.001)
+    held = load_state([tmp_path / "checkpoint.pt"], SMALL)
+    before = load_state([tmp_path / "previous.pt"], SMALL)
+    assert held is not None and before is not None and held.progress.step == 8
+    for name, mean in held.average.items():
+        assert torch.allclose(mean, torch.lerp(before.average[name], held.weights[name], 1 / 4), atol=1e-6)
+    lowered = load_state([tmp_path / "decay.pt"], SMALL)
+    assert lowered is not None and equal(lowered.average, held.average)
+
+
 def test_a_checkpoint_cut_short_costs_only_what_came_after_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,3 +325,22 @@ def test_training_begins_with_the_last_weights_kept(
     assert "kv_heads is 1, not 2" in capsys.readouterr().err and not (tmp_path / "gpu" / "start.pt").exists()
     with pytest.raises(SystemExit, match="cannot be trained on from"):
         begun(tmp_path / "wrong", "--start", str(command.INTERIM))
+
+
+def test_a_sitting_that_has_not_ended_can_be_exported(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    from tabby_lsp.models.training.__main__ import main
+    from tabby_lsp.models.training.export import read_gguf
+
+    known = json.loads(begun(tmp_path))
+    average, config = load_weights(tmp_path / "start.pt")
+    raw = {name: weight + 1 for name, weight in average.items()}
+    progress = Progress(sitting=len(known), step=105, tokens=900, first_step=100, first_token=700)
+    state = checkpoint.State(raw, average, [], progress)
+    checkpoint.save_state(tmp_path / "checkpoint.pt", config, state)
+    row = {"sitting": len(known), "step": 105, "tokens": 900, "loss": 3.0, "middle": 2.5}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    main(["--work", str(tmp_path), "--stage", "export"])
+    weights, _, history = read_gguf(tmp_path / "tabby-starter-f16.gguf", tmp_path / "tokenizer-again.json")
+    assert all(torch.allclose(weights[name], average[name], atol=0.01) for name in average)
+    assert history[:-1] == known and (history[-1]["step"], history[-1]["tokens"]) == (5, 200)

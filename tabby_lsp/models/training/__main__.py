@@ -73,12 +73,7 @@ def run_stage(stage: str, order: Order) -> None:
     elif stage == "train":
         _train(order)
     elif stage == "export":
-        from tabby_lsp.models.training.checkpoint import load_weights
-        from tabby_lsp.models.training.export import export
-
-        history, tokenizer = _history(work), Tokenizer(work / "tokenizer.json")
-        compared = export(*load_weights(work / "weights.pt"), tokenizer, work, history)
-        (work / "comparison.json").write_text(json.dumps([asdict(one) for one in compared], indent=1) + "\n")
+        _export(order)
     elif stage == "evaluate":
         from tabby_lsp.models.training.card import shipped_model
         from tabby_lsp.models.training.evaluate import evaluate
@@ -156,6 +151,24 @@ def _train(order: Order) -> None:
     record = sitting_record(work, done, machine.config, device)
     write_beside(work / "history.json", json.dumps([*history, record]).encode())
     (work / "decay.pt").unlink(missing_ok=True)
+
+
+def _export(order: Order) -> None:
+    """The weights that the last sitting ended with; of one that has not ended, the average so far."""
+    from tabby_lsp.models.training.checkpoint import load_state, load_weights
+    from tabby_lsp.models.training.export import export
+    from tabby_lsp.models.training.train import MACHINES, sitting_record
+
+    work, config, history = order.work, MACHINES[order.machine].config, _history(order.work)
+    state = load_state([work / "checkpoint.pt", work / "previous.pt"], config)
+    if state is not None and state.progress.sitting >= len(history):
+        _say(f"export: the sitting has not ended: its average at step {state.progress.step}")
+        weights = state.average
+        history.append(sitting_record(work, state.progress, config, "cpu"))
+    else:
+        weights, config = load_weights(work / "weights.pt")
+    compared = export(weights, config, Tokenizer(work / "tokenizer.json"), work, history)
+    (work / "comparison.json").write_text(json.dumps([asdict(one) for one in compared], indent=1) + "\n")
 
 
 def _history(work: Path) -> list[dict[str, Any]]:

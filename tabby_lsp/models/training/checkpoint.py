@@ -30,6 +30,7 @@ class OtherConfigError(Exception):
 @dataclass(frozen=True)
 class State:
     weights: Weights
+    average: Weights  # of the weights at full rates: what they are worth before their rates are lowered
     optimizers: list[Any]  # their state dictionaries
     progress: Progress
 
@@ -61,6 +62,7 @@ def save_state(path: Path, config: Config, state: State, previous: Path | None =
     held = {
         "config": asdict(config),
         "weights": _plain(state.weights),
+        "average": _plain(state.average),
         "optimizers": state.optimizers,
         "progress": asdict(state.progress),
     }
@@ -76,7 +78,8 @@ def load_state(paths: list[Path], config: Config) -> State | None:
     for path in filter(Path.exists, paths):
         try:
             held = torch.load(path, weights_only=True)
-            state = State(held["weights"], held["optimizers"], Progress(**held["progress"]))
+            average = held.get("average", held["weights"])  # checkpoints of the third sitting have none
+            state = State(held["weights"], average, held["optimizers"], Progress(**held["progress"]))
             found = held["config"]
         except UNREADABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:80]

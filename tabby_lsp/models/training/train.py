@@ -55,6 +55,7 @@ class Plan:
     decay_share: float = 0.20  # of a sitting, at its end: the rates go to zero, on rows as long as the context
     shortest_decay: int = 40  # steps
     warmup_steps: int = 60
+    averaged_steps: int = 400  # about so many of the last are in the running mean
     checkpoint_minutes: float = 2.0  # of processor time
     compiled: bool = True  # a third faster; costs 40 s for each row length and needs a C++ compiler
     held_out_rows: int = 16  # of `short_length`, looked at with every checkpoint
@@ -175,6 +176,7 @@ class Run:
         self.rates = (share * plan.muon_rate, share * plan.adam_rate)
         weights = start.weights if start else new_weights(config, plan.seed)
         self.weights = {name: w.detach().to(plan.device).requires_grad_() for name, w in weights.items()}
+        self.average = {name: w.detach().clone() for name, w in self.weights.items()}
         self.optimizers = new_optimizers(self.weights, plan)
         self.loss_of: Any = torch.compile(losses, dynamic=False) if plan.compiled else losses
         self.flop_per_step = 6.0 * sum(w.numel() for w in self.weights.values()) * plan.batch_tokens
@@ -202,6 +204,7 @@ class Run:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(state.weights[name])
+                self.average[name].copy_(state.average[name])
         for optimizer, held in zip(self.optimizers, state.optimizers, strict=True):
             optimizer.load_state_dict(held)
         self.progress = state.progress
@@ -210,7 +213,8 @@ class Run:
         """A disk that is full costs this checkpoint, not the run."""
         if self._saved == self.progress:
             return
-        state = State(self.weights, [optimizer.state_dict() for optimizer in self.optimizers], self.progress)
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        state = State(self.weights, self.average, optimizers, self.progress)
         try:
             if self.progress.decaying:
                 save_state(self.decay, self.config, state)
@@ -236,6 +240,11 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        if not at.decaying:
+            seen = max(1, at.step - at.warm_from - plan.warmup_steps)
+            share = 1.0 / min(seen, plan.averaged_steps)
+            with torch.no_grad():
+                torch._foreach_lerp_([*self.average.values()], [*self.weights.values()], share)
         loss, loss_of_middles = each.mean().item(), each[middle].mean().item()
         self.progress = after_step(at, each.numel(), time.process_time() - began, left)
         row = {"sitting": at.sitting, "step": at.step + 1, "minutes": round(self.progress.minutes, 3)}
@@ -276,6 +285,7 @@ def train(
             pace.add(time.monotonic() - began)
             if time.process_time() - saved > 60 * plan.checkpoint_minutes or left == 1:
                 row |= held_out_losses(run.weights, config, plan, unseen)
+                row["held_out_average"] = held_out_losses(run.average, config, plan, unseen)["held_out"]
                 run.save()
                 saved = time.process_time()
             _log(log, row)
@@ -308,7 +318,7 @@ def sitting_record(work: Path, done: Progress, config: Config, device: str) -> d
         "machine": device,
         "minutes": round(done.minutes, 2),
         "step": done.step - done.first_step,
-        "decay_step": done.step - done.decay_step,
+        "decay_step": done.step - done.decay_step if done.decaying else 0,
         "tokens": tokens,
         "flop": 6 * sum(prod(shape) for shape in config.shapes().values()) * tokens,
         "parameters": sum(prod(shape) for shape in config.shapes().values()),
