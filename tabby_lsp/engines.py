@@ -31,7 +31,7 @@ def model_settings(settings: Settings) -> ModelSettings:
 
 def model_part(settings: Settings) -> object:
     """The settings for which a model must be loaded anew."""
-    return replace(settings.model.completion.local, prompt_template="", additional_stop_words=())
+    return replace(settings.model.completion.local, prompt_template="", additional_stop_words=()), settings.models
 
 
 def completion_settings(settings: Settings) -> CompletionSettings:
