@@ -161,7 +161,6 @@ class CompletionSettings:
     max_prompt_tokens: int = 0  # 0: chosen from the measured prefill speed
     speculation: bool = True
     confidence: float = -1.0  # that the model must have in what is shown, 0 to 1; -1: a cautious one
-    languages: tuple[AdditionalLanguage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

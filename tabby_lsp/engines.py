@@ -30,8 +30,9 @@ def model_settings(settings: Settings) -> ModelSettings:
 
 
 def model_part(settings: Settings) -> object:
-    """The settings for which a model must be loaded anew."""
-    return replace(settings.model.completion.local, prompt_template="", additional_stop_words=()), settings.models
+    """The settings for which a model must be loaded anew, by a process of its own."""
+    local = replace(settings.model.completion.local, prompt_template="", additional_stop_words=())
+    return local, settings.models, settings.additional_languages
 
 
 def completion_settings(settings: Settings) -> CompletionSettings:
@@ -42,13 +43,12 @@ def completion_settings(settings: Settings) -> CompletionSettings:
         max_prompt_tokens=settings.completion.max_prompt_tokens,
         speculation=settings.completion.speculation,
         confidence=settings.completion.confidence,
-        languages=settings.additional_languages,
     )
 
 
 def completing(settings: Settings, on_state: Callable[[EngineState], None] = lambda state: None) -> Engine:
     """An engine for completions, to be started. Raises ModelNotFound."""
-    return Engine(model_settings(settings), completion_settings(settings), on_state)
+    return Engine(model_settings(settings), completion_settings(settings), on_state, settings.additional_languages)
 
 
 class Engines:

@@ -135,7 +135,9 @@ def test_only_the_command_line_prints() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert all(path.startswith("commands/") for path in printing), printing
+    # Not `serve`: its stdout is the wire.
+    people = ("complete", "demo", "doctor", "eval", "index", "map", "models", "options", "search", "terminal")
+    assert printing <= {f"commands/{name}.py" for name in people}
 
 
 def test_the_readme_shows_every_setting() -> None:

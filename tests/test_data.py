@@ -43,8 +43,8 @@ COMPLETION = Completion(
     [
         COMPLETION,
         CompletionContext("a", "b", "c", 1, "p", "r", "python", (Snippet("q", "t"),)),
-        CompletionSettings(languages=(AdditionalLanguage(("a", "b"), ("c",)),), stop_words=("s",)),
-        Load("1", ModelSettings("m.gguf"), CompletionSettings()),
+        CompletionSettings(stop_words=("s",)),
+        Load("1", ModelSettings("m.gguf"), CompletionSettings(), (AdditionalLanguage(("a", "b"), ("c",)),)),
         Load("1", ModelSettings("m.gguf")),
         Sampling(),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from editor import gone
 
-from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling
+from tabby_lsp.data import AdditionalLanguage, CompletionContext, CompletionRequest, Sampling
 from tabby_lsp.engine.client import EngineState
 from tabby_lsp.engines import COMPLETION, Engines
 from tabby_lsp.settings import Settings
@@ -32,7 +32,8 @@ async def test_what_needs_a_restart_and_what_does_not() -> None:
         sure = replace(SETTINGS, completion=replace(SETTINGS.completion, confidence=0.5))
         for changed in (sure, with_local(prompt_template="{prefix}"), with_local(additional_stop_words=("x",))):
             assert not engines.needs_restart(changed)
-        for changed in (with_local(threads=1), with_local(context_size=512), with_local(model_id="other")):
+        nushell = replace(SETTINGS, additional_languages=(AdditionalLanguage(("nushell",), ("nu",), "#"),))
+        for changed in (with_local(threads=1), with_local(context_size=512), with_local(model_id="other"), nushell):
             assert engines.needs_restart(changed)
         engine = engines.get(COMPLETION)
         assert engine is not None

@@ -16,7 +16,7 @@ from test_symbols import written
 from tabby_lsp import config, languages
 from tabby_lsp.config import Layer
 from tabby_lsp.data import AdditionalLanguage
-from tabby_lsp.engines import completion_settings
+from tabby_lsp.engines import completing
 from tabby_lsp.index.contents import is_secret
 from tabby_lsp.index.plan import plan
 from tabby_lsp.index.symbols import outline
@@ -62,7 +62,7 @@ def merged(value: Any, trusted: bool = True) -> tuple[Settings, list[str]]:
 def test_tabbys_table_is_understood_and_reaches_both_processes(tmp_path: Path) -> None:
     settings, problems = merged([GADGETS])
     assert (settings.additional_languages, problems) == ((LANGUAGE,), [])
-    assert completion_settings(settings).languages == (LANGUAGE,)
+    assert completing(settings).languages == (LANGUAGE,)
     made, _ = plan([tmp_path], IndexSettings(), languages=settings.additional_languages)
     without, _ = plan([tmp_path], IndexSettings())
     assert made is not None and without is not None and made.languages == (LANGUAGE,)

@@ -12,10 +12,9 @@ from tabby_lsp.processes import machine
 
 def run(options: argparse.Namespace) -> int:
     if sys.stdin.isatty():
-        print(
+        sys.stderr.write(
             "tabby-lsp speaks the Language Server Protocol on stdin and stdout: an editor starts it.\n"
-            "In a terminal, try `tabby-lsp demo`, `tabby-lsp doctor` or `tabby-lsp --help`.",
-            file=sys.stderr,
+            "In a terminal, try `tabby-lsp demo`, `tabby-lsp doctor` or `tabby-lsp --help`.\n"
         )
     wire = machine.take_stdout()
     folder = here()

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tabby_lsp import __version__
-from tabby_lsp.data import Completion, CompletionInfo, CompletionRequest, CompletionSettings, ModelInfo, ModelSettings
+from tabby_lsp.data import (
+    AdditionalLanguage,
+    Completion,
+    CompletionInfo,
+    CompletionRequest,
+    CompletionSettings,
+    ModelInfo,
+    ModelSettings,
+)
 from tabby_lsp.engine import messages
 from tabby_lsp.engine.messages import Complete, MessageError, Settle, Write, Written
 from tabby_lsp.engine.scheduler import READ_AHEAD
@@ -60,7 +68,7 @@ class Job(Generic[Answer]):
 class Engine:
     """One engine process, from `start` to `close`. `on_state` is called at every change of `state`.
 
-    With `completion` its model is asked for completions, under these settings.
+    With `completion` its model is asked for completions, under these settings. `languages` are the user's own.
     """
 
     def __init__(
@@ -68,8 +76,9 @@ class Engine:
         model: ModelSettings,
         completion: CompletionSettings | None = None,
         on_state: Callable[[EngineState], None] = lambda state: None,
+        languages: tuple[AdditionalLanguage, ...] = (),
     ) -> None:
-        self.model, self.completion = model, completion
+        self.model, self.completion, self.languages = model, completion, languages
         self.state = EngineState("starting")
         self._greeted_with = completion
         self._on_state = on_state
@@ -181,7 +190,7 @@ class Engine:
 
     def _greeting(self) -> dict[str, Any]:
         self._greeted_with = self.completion
-        return messages.pack(messages.Load(__version__, self.model, self.completion))
+        return messages.pack(messages.Load(__version__, self.model, self.completion, self.languages))
 
     def _send(self, message: messages.Message, id: int = 0) -> None:
         self._child.send(**messages.pack(message, id))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from tabby_lsp.data import (
+    AdditionalLanguage,
     Completion,
     CompletionInfo,
     CompletionRequest,
@@ -36,11 +37,14 @@ class MessageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Comes first. With `completion` the model is made ready for completions, too."""
+    """Comes first. With `completion` the model is made ready for completions, too. What is known of the user's
+    `languages` holds for as long as the process lives: what is worked out of it is kept.
+    """
 
     version: str  # of this program: it may be another one by now than that which the server runs
     model: ModelSettings
     completion: CompletionSettings | None = None
+    languages: tuple[AdditionalLanguage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +143,7 @@ Request = Settle | Complete | Write
 Answer = Settled | Completed | Written
 Message = Load | Request | Cancel | Ping | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
 
-_TYPES: dict[str, type[Message]] = {
-    each.__name__.lower(): each
-    for each in (
-        *(Load, Settle, Complete, Write, Cancel, Ping),
-        *(Progress, Ready, Failed, Alive, Piece, Settled, Completed, Written, Cancelled, Refused),
-    )
-}
+_TYPES: dict[str, type[Message]] = {each.__name__.lower(): each for each in get_args(Message)}
 
 
 def pack(message: Message, id: int = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from tabby_lsp import __version__
+from tabby_lsp import __version__, languages
 from tabby_lsp.engine.messages import (
     Alive,
     Cancel,
@@ -61,6 +61,7 @@ def main() -> None:
         _refuse(scheduler, send, _other_version(error))
     if not isinstance(load, Load) or load.version != __version__:
         _refuse(scheduler, send, _other_version(f"version {getattr(load, 'version', '?')}"))
+    languages.use(load.languages)
     try:
         # Here, not above: the reader must already notice a closed pipe while llama.cpp is loaded.
         from tabby_lsp.engine.loading import ModelError
@@ -91,7 +92,7 @@ def _listen(scheduler: Scheduler, send: Send) -> None:
                 send(Refused(_other_version(error)), error.id)
                 continue
             _take(scheduler, send, message, id)
-    except Exception:
+    except Exception:  # noise on the pipe, or a fault of ours: nothing behind it would be understood
         log.exception("the pipe from the server")
     finally:
         os._exit(0)

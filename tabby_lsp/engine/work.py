@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tabby_lsp import languages
 from tabby_lsp.completion.confidence import least
 from tabby_lsp.completion.context import NO_GAIN
 from tabby_lsp.completion.layout import Layout, choose_layout
@@ -130,7 +129,6 @@ class Worker:
         self.slots.measured = self._speculation.measured
         self._rate = model.prefill_rate  # as measured at loading: prompts must not change their size with the weather
         self._layouts: dict[tuple[str, str], Layout] = {}
-        self._languages = CompletionSettings().languages
         self._earlier: Earlier = {}
         self._quick = 0
         scheduler.most_long = max(1, model.sequences - 1)  # one is left for completions
@@ -156,11 +154,15 @@ class Worker:
             self._end(job, Refused(str(error) or type(error).__name__))
 
     def _end(self, job: Job, answer: Message) -> None:
+        self._close(job, answer)
+        self._scheduler.ended(job)
+
+    def _close(self, job: Job, answer: Message) -> None:
+        """What the job holds is free for others, and its end is told."""
         if job.steps is not None:
             job.steps.close()
         if job.id != READ_AHEAD:
             self._send(answer, job.id)
-        self._scheduler.ended(job)
 
     def _begin(self, job: Job) -> Steps[Answer | None]:
         request = job.request
@@ -183,9 +185,6 @@ class Worker:
         return Settled(self.settle(request.completion))
 
     def _layout(self, settings: CompletionSettings) -> Layout:
-        if settings.languages != self._languages:
-            self._languages = settings.languages
-            languages.use(settings.languages)
         key = settings.layout, settings.prompt_template
         if key not in self._layouts:
             self._layouts[key] = choose_layout(self.model.vocab, *key)
@@ -199,10 +198,7 @@ class Worker:
         waited = (time.perf_counter() - job.received) * 1000
         if job.priority == COMPLETION:  # what was begun for a place that has been left
             for dropped in self._scheduler.drop(AHEAD, BACKGROUND):
-                if dropped.steps is not None:
-                    dropped.steps.close()
-                if dropped.id != READ_AHEAD:
-                    self._send(Cancelled(), dropped.id)
+                self._close(dropped, Cancelled())
         layout, info = self._layout(request.settings), self.settle(request.settings)
         # The prompt and its answer share the context; a request for very many tokens must leave room for text.
         size = self.model.context_size

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tabby_lsp.data import from_json, to_json
-from tabby_lsp.index.plan import IndexState, Plan
+from tabby_lsp.index.plan import FileKey, IndexState, Plan
 from tabby_lsp.processes.child import Child
 
 # A text is sent when it has rested for so long, and while one types at least so often.
 REST_SECONDS, MOST_SECONDS = 0.12, 1.0
 
-FileKey = tuple[str, str]  # folder and path in it
 _STARTING = IndexState(scanning=True)
 
 

@@ -17,6 +17,8 @@ from tabby_lsp.data import AdditionalLanguage
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import IndexSettings
 
+FileKey = tuple[str, str]  # folder and path in it
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -35,7 +37,7 @@ class Plan:
         place = place_of(path, [link for link, _ in self.links])
         return Path(dict(self.links)[place[0]], place[1]) if place else path
 
-    def place_of(self, path: Path) -> tuple[str, str] | None:
+    def place_of(self, path: Path) -> FileKey | None:
         """The folder that holds a file, and the file's path from there with "/"."""
         return place_of(self.real(path), self.folders)
 
@@ -125,7 +127,7 @@ def _hash(names: Iterable[str], languages: Sequence[AdditionalLanguage]) -> str:
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def place_of(path: Path, folders: Iterable[str]) -> tuple[str, str] | None:
+def place_of(path: Path, folders: Iterable[str]) -> FileKey | None:
     """The innermost of the folders that holds a file, and the file's path from there with "/"."""
     holding = [folder for folder in folders if path != Path(folder) and path.is_relative_to(folder)]
     if not holding:

@@ -27,8 +27,8 @@ from typing import Any
 from tabby_lsp import config, languages
 from tabby_lsp.data import from_json, to_json
 from tabby_lsp.index import expiry
-from tabby_lsp.index.plan import IndexState, Plan
-from tabby_lsp.index.upkeep import FILE_SECONDS, FileKey, Upkeep
+from tabby_lsp.index.plan import FileKey, IndexState, Plan
+from tabby_lsp.index.upkeep import FILE_SECONDS, Upkeep
 from tabby_lsp.processes import machine, wire
 from tabby_lsp.processes.wire import Pipe
 

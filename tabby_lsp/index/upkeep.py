@@ -21,7 +21,7 @@ from tabby_lsp.index import walk
 from tabby_lsp.index.contents import HEAD_BYTES, why_by_head
 from tabby_lsp.index.entry import Entry, prepare
 from tabby_lsp.index.ignore import IGNORE_FILES
-from tabby_lsp.index.plan import IndexState, Omission, Plan, others_inside
+from tabby_lsp.index.plan import FileKey, IndexState, Omission, Plan, others_inside
 from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Found, Rules, Skipped, Stamp
 from tabby_lsp.languages import language_of_path
@@ -36,7 +36,6 @@ DEATHS = 2
 MOST_EXAMPLES = 3
 CRASHED = "crashed the parser"
 
-FileKey = tuple[str, str]  # folder and path in it
 _Result = TypeVar("_Result")
 
 
