@@ -87,8 +87,7 @@ class Engines:
                 if old is not None:
                     await old.close()
                     self._open.discard(old)
-                if not self._closed:
-                    self._start(role, settings)
+                await self._start(role, settings)
 
     def needs_restart(self, settings: Settings) -> bool:
         """Whether a model must be loaded anew for these settings: another one, or one where there is none."""
@@ -111,15 +110,18 @@ class Engines:
         self._engines.clear()
         await asyncio.gather(*(engine.close() for engine in self._open))
 
-    def _start(self, role: str, settings: Settings) -> None:
+    async def _start(self, role: str, settings: Settings) -> None:
         def tell(state: EngineState) -> None:
             if self._engines.get(role) is engine:  # not one whose place has been taken
                 self._set_state(role, state)
 
         try:
-            engine = completing(settings, tell)
+            # A name is looked for in the folders of eight programs, which may lie on a disk that is slow to answer.
+            engine = await asyncio.to_thread(completing, settings, tell)
         except ModelNotFound as error:
             self._set_state(role, EngineState("failed", reason=str(error)))
+            return
+        if self._closed:
             return
         self._engines[role] = engine
         self._open.add(engine)

@@ -18,7 +18,7 @@ from tabby_lsp.index.pieces import head
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.question import question
 from tabby_lsp.index.search import Search
-from tabby_lsp.index.shelf import forget, held, of_folder
+from tabby_lsp.index.shelf import delete, held, of_folder
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
@@ -79,7 +79,7 @@ def forget_index(folder: str, show: Show) -> None:
         raise NoIndex(f"There is no index of {folder}: `tabby-lsp index --list` shows those that there are.")
     for each in indexes:
         try:
-            forget(each)
+            delete(each.database)
         except OSError as error:
             raise NoIndex(
                 f"{each.database} cannot be deleted ({error.strerror}): close the editors that use it."

@@ -25,7 +25,7 @@ def _meant(name: str, settings: Settings) -> Entry | Path | None:
     entry = catalogue.look_up(name, catalogue.entries(settings.models))
     if entry:
         return entry
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     source = catalogue.elsewhere(name)
     if path.suffix == ".gguf" and path.exists():
         return path.absolute()

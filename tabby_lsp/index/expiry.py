@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabby_lsp.data import from_json, to_json
+from tabby_lsp.index import shelf
 from tabby_lsp.processes import machine
 
 GONE_SECONDS = 30 * 86_400
 _NOTE = ".folders"
-_FILES = ("", "-wal", "-shm", ".crashed", _NOTE)  # the note last: without it a folder is not known any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ def forget(place: Path, now: float | None = None) -> None:
     for database in sorted(place.glob("*.sqlite")):
         with contextlib.suppress(OSError):  # another process does the same, or the system does not let go of it
             if _is_over(database, now):
-                for end in _FILES:
-                    database.with_name(database.name + end).unlink(missing_ok=True)
+                shelf.delete(database)
 
 
 def _is_over(database: Path, now: float) -> bool:

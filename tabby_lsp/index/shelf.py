@@ -21,10 +21,6 @@ class Held:
     bytes: int
     written: float  # when, in seconds since 1970
 
-    @property
-    def parts(self) -> list[Path]:
-        return _parts(self.database)
-
 
 def held() -> list[Held]:
     """All there are, those that were written last first."""
@@ -38,9 +34,11 @@ def of_folder(folder: Path) -> list[Held]:
     return [each for each in held() if names.intersection(map(os.path.normcase, each.folders))]
 
 
-def forget(index: Held) -> None:
-    """Deletes it. A server that uses it makes it anew. Raises OSError where the system does not let go of it."""
-    for part in sorted(index.parts, reverse=True):  # what is beside it first: then it can still be told whose it was
+def delete(database: Path) -> None:
+    """Deletes an index with all that lies beside it. A server that uses it makes it anew. Raises OSError where the
+    system does not let go of it.
+    """
+    for part in sorted(_parts(database), reverse=True):  # itself last: until then it can be told that it is there
         part.unlink(missing_ok=True)
 
 

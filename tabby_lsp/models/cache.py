@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tabby_lsp import config
+from tabby_lsp.processes import machine
 
 BLOB_NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -43,7 +44,7 @@ def _hub_folders(environment: Mapping[str, str]) -> Iterator[Path]:
         folder = _folder(environment, name)
         if folder:
             yield folder / below
-    yield Path.home() / ".cache" / "huggingface" / "hub"
+    yield machine.home() / ".cache" / "huggingface" / "hub"
 
 
 def _folder(environment: Mapping[str, str], name: str) -> Path | None:

@@ -22,6 +22,7 @@ from tabby_lsp import config
 from tabby_lsp.data import OwnModel
 from tabby_lsp.models import cache, catalogue, gguf, starter
 from tabby_lsp.models.catalogue import Entry
+from tabby_lsp.processes import machine
 
 MOST_FILES = 5000  # in one program's folder: nobody has more models, and a folder that is none of theirs ends here
 MOST_MANIFEST = 1 << 20
@@ -124,7 +125,7 @@ def _packages() -> Iterator[Found]:
 
 
 def _home(*folders: str) -> Path:
-    return Path.home().joinpath(*folders)
+    return machine.home().joinpath(*folders)
 
 
 def _data_folder(name: str, on_linux: str) -> Path:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tabby_lsp import __version__
+from tabby_lsp.processes import machine
 
 MOST_LISTING = 32 << 20
 
@@ -185,8 +186,8 @@ def _opener() -> urllib.request.OpenerDirector:
 def _token() -> str:
     given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
     if given is None:
-        home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-        file = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser()
+        home = os.environ.get("HF_HOME") or machine.home() / ".cache" / "huggingface"
+        file = Path(os.path.expanduser(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token"))
         try:
             given = file.read_text(encoding="ascii") if file.is_absolute() else ""
         except (OSError, ValueError):
