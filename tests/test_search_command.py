@@ -89,7 +89,7 @@ def test_an_answer_of_an_old_index_says_how_old_it_is(folder: Path, monkeypatch:
     monkeypatch.setattr(listing, "REFRESH_SECONDS", 0.0)
     (folder / "basket.py").write_text("\n" + BASKET, encoding="utf-8")
     found = asyncio.run(listing.find("Basket.total", str(folder), Settings(), 5, show))
-    assert not found.refreshed and "what was changed since just now may be missing" in found.notes[0]
+    assert not found.refreshed and "what is newer than it (just now) may be missing" in found.notes[0]
     assert found.answer.citations[0].line == 2, "it is checked all the same"
 
 

@@ -140,7 +140,7 @@ async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -
         try:
             await asyncio.wait_for(over.wait(), REFRESH_SECONDS if age else None)
         except asyncio.TimeoutError:
-            late = f"The index is still being refreshed: what was changed since {age} may be missing."
+            late = f"The index is still being refreshed: what is newer than it ({age}) may be missing."
         if indexer.down:
             raise NoIndex(indexer.state.note)
         search = Search(path)

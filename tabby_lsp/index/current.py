@@ -9,13 +9,11 @@ from pathlib import Path
 from tabby_lsp.index.entry import Entry, digest, prepare, storable
 from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.passages import Passage, passages_of
-from tabby_lsp.index.plan import Plan, others_inside
+from tabby_lsp.index.plan import FileKey, Plan, others_inside
 from tabby_lsp.index.walk import Rules, Stamp, read, why_skipped
 from tabby_lsp.text import split_lines
 
 CHECK_SECONDS = 3.0  # in which files are compared and read anew
-
-File = tuple[str, str]  # root and path there
 
 
 def rules_of(plan: Plan) -> dict[str, Rules]:
@@ -32,8 +30,8 @@ class Current:
         self.late = False  # whether some files could not be looked at in time
         self._rules = rules
         self._until = time.monotonic() + (CHECK_SECONDS if seconds is None else seconds)
-        self._texts: dict[File, str | None] = {}
-        self._entries: dict[File, Entry] = {}
+        self._texts: dict[FileKey, str | None] = {}
+        self._entries: dict[FileKey, Entry] = {}
 
     def is_so(self, passage: Passage) -> bool:
         """Whether a passage stands in its file as it says. What is unsaved is so: an editor says it."""
@@ -42,7 +40,7 @@ class Current:
         text = self._text((passage.root, passage.path))
         return text is not None and digest(storable(text)) == passage.hash
 
-    def line_of(self, file: File, symbol: Symbol) -> int | None:
+    def line_of(self, file: FileKey, symbol: Symbol) -> int | None:
         """Where the head of a definition stands in its file; None if it does not, or no longer."""
         lines = split_lines(self._text(file) or "")
         said = symbol.signature.partition("\n")[0].strip() or symbol.name
@@ -61,7 +59,7 @@ class Current:
         self._entries[first.root, first.path] = entry
         return passages_of(first.root, entry)
 
-    def _text(self, file: File) -> str | None:
+    def _text(self, file: FileKey) -> str | None:
         """None of a file that is gone, left out by the rules as they are now, or not looked at in time."""
         if file not in self._texts:
             self._texts[file] = self._read(*file)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.passages import FileUses
 from tabby_lsp.index.pieces import head
+from tabby_lsp.index.plan import FileKey
 from tabby_lsp.index.ranking import is_test
 
 CHARACTERS_A_TOKEN = 3.5  # of code and names; a model's own count differs by a fifth
@@ -32,8 +33,6 @@ _METHOD, _PRIVATE = 0.2, 0.3  # what methods and private names count beside othe
 _FOLDER_MODULES = {"__init__", "__main__", "mod", "index", "lib", "main"}  # called as their folder is
 _PATH_PART = re.compile(r"[\w$-]+")
 
-File = tuple[str, str]  # root and path there
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -43,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class MapFile:
-    file: File
+    file: FileKey
     entries: tuple[Entry, ...]
 
 

@@ -6,9 +6,9 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
+from tabby_lsp.data import to_json
 from tabby_lsp.models.catalogue import Source
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
@@ -29,7 +29,7 @@ def download(source: Source, dry_run: bool = False) -> Iterator[dict[str, Any]]:
     ended = False
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin:  # a process that is dead already tells by its status
-            process.stdin.write(json.dumps({"source": asdict(source), "dry_run": dry_run}) + "\n")
+            process.stdin.write(json.dumps({"source": to_json(source), "dry_run": dry_run}) + "\n")
         for line in process.stdout:
             event = json.loads(line)
             ended = event["event"] in ("done", "error", "stopped") or (dry_run and event["event"] == "plan")

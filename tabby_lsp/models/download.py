@@ -24,8 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tabby_lsp.data import from_json
 from tabby_lsp.models import cache, catalogue, hub, packages, transfer
-from tabby_lsp.models.catalogue import Member, Part, Source
+from tabby_lsp.models.catalogue import Part, Source
 from tabby_lsp.models.hub import HubError, Interrupted
 from tabby_lsp.models.transfer import Job, Refused
 
@@ -147,22 +148,11 @@ def _from_address(job: Job, source: Source, folder: Path) -> Path:
 # --- the process
 
 
-def source_of(values: Mapping[str, Any]) -> Source:
-    """A source as `dataclasses.asdict` and JSON have left it."""
-    return Source(
-        **{
-            **values,
-            "packages": tuple(Member(**each) for each in values["packages"]),
-            "parts": tuple(Part(**each) for each in values["parts"]),
-        }
-    )
-
-
 def serve(request: Mapping[str, Any], emit: Callable[..., None]) -> int:
     """Carries a request out and tells its end. Returns the exit status."""
     try:
         job = Job(emit, **request.get("patience", {}))
-        fetch(source_of(request["source"]), job, bool(request.get("dry_run")))
+        fetch(from_json(Source, request["source"]), job, bool(request.get("dry_run")))
         return 0
     except (Refused, HubError) as error:
         emit("error", message=str(error))
