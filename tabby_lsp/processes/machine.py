@@ -153,13 +153,43 @@ def core_count() -> int:
 def lower_priority() -> None:
     """Lets whatever else runs go first. Where the system has no way for that, nothing happens."""
     if sys.platform == "win32":
-        kernel = ctypes.WinDLL("kernel32")
-        kernel.GetCurrentProcess.restype = ctypes.c_void_p
-        kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
-        kernel.SetPriorityClass(kernel.GetCurrentProcess(), 0x4000)  # BELOW_NORMAL_PRIORITY_CLASS
+        _set_priority_class(0x4000)  # BELOW_NORMAL_PRIORITY_CLASS
     else:
         with contextlib.suppress(OSError):
             os.nice(10)
+
+
+def lowest_priority(own_session: bool = False) -> None:
+    """Has this process and those that it starts compute and read files only while nothing else wants to: for hours of
+    work beside an editor. To be called before there are other threads; it cannot be taken back.
+
+    Linux shares the processor among sessions first, and a priority counts within one alone (sched(7), "The autogroup
+    feature"). So a process that leads a session lowers that, too. One that is in a terminal's does not, that would be
+    the user's shell as well: with `own_session` it leaves it before, and no longer hears the terminal's Ctrl-C.
+    """
+    if sys.platform == "win32":
+        _set_priority_class(0x40)  # IDLE_PRIORITY_CLASS
+        return
+    with contextlib.suppress(OSError):
+        os.nice(19)
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):  # with it come reads of the idle class (ioprio_set(2))
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if own_session:
+        with contextlib.suppress(OSError):  # the leader of a group of processes has to stay
+            os.setsid()
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+
+
+def _set_priority_class(value: int) -> None:
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), value)
 
 
 def limit_memory(most: int) -> None:
