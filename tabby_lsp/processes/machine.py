@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tabby_lsp.processes import cgroup
+
 # Whether the names of files are the same in capitals. A file system may be set up otherwise, git asks it; this is what
 # it finds on nearly all of them.
 FOLDS_CASE = sys.platform in ("win32", "darwin")
@@ -52,6 +54,7 @@ def _sysconf_memory(name: str) -> int | None:
 
 
 def _linux_available_memory() -> int | None:
+    """What the kernel takes for available: also what it holds of files, which it can read again."""
     available = None
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
@@ -59,21 +62,8 @@ def _linux_available_memory() -> int | None:
                 available = int(line.split()[1]) * 1024
     except (OSError, ValueError):
         return None
-    limit = _linux_control_group_room()
-    if available is None or limit is None:
-        return available if limit is None else limit
-    return min(available, limit)
-
-
-def _linux_control_group_room() -> int | None:
-    """A container may have less than the machine: the room left under the control group's limit (cgroup v2)."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-        return None if limit == "max" else max(0, int(limit) - used)
-    except (OSError, ValueError):
-        return None
+    room = cgroup.memory_room()
+    return min((each for each in (available, room) if each is not None), default=None)
 
 
 def _windows_available_memory() -> int | None:
@@ -141,13 +131,6 @@ def mount_point(path: str) -> str:
     while not os.path.ismount(place) and os.path.dirname(place) != place:
         place = os.path.dirname(place)
     return place
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def lower_priority() -> None:
