@@ -28,8 +28,8 @@ MODEL = ggufs.model(300_000)
 NAME = "small-q8_0.gguf"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 PINNED = Source(repository=REPOSITORY, commit=COMMIT, parts=(Part(NAME, len(MODEL), SHA256),))
-# No pauses between attempts. Only where the hub stalls does a connection count as broken soon: on a busy machine one that
-# is well may be silent for seconds, too.
+# No pauses between attempts. Only where the hub stalls does a connection count as broken soon: on a busy machine one
+# that is well may be silent for seconds, too.
 IMPATIENT = {"pauses": [0, 0, 0]}
 
 
