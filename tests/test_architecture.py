@@ -36,6 +36,7 @@ ROOMS = (
     "engines",
     "suggest",
     "lsp",
+    "acp",
     "evaluation",
     "commands",
     "cli",
