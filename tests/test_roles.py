@@ -16,7 +16,6 @@ import pytest
 from conftest import MODEL
 from editor import gone
 
-from tabby_lsp import engines as engines_module
 from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Write
@@ -98,7 +97,7 @@ async def test_without_a_chat_model_who_wants_it_is_told_what_to_do(tmp_path: Pa
     for there_is_not in (tmp_path / "away.gguf", "NoSuchModel"):
         async with started(settings(chat=there_is_not)) as engines:
             pid = completer(engines).pid
-            with pytest.raises(EngineError, match="away.gguf does not exist|no model 'NoSuchModel'"):
+            with pytest.raises(EngineError, match=r"away.gguf does not exist|no model 'NoSuchModel'"):
                 await engines.wanted(CHAT)
             assert engines.states[CHAT].phase == "failed"
             assert (await complete(completer(engines)).result).generated > 0 and completer(engines).pid == pid

@@ -10,7 +10,7 @@ from tabby_lsp.commands import terminal
 from tabby_lsp.commands.terminal import say, tell
 from tabby_lsp.engines import COMPLETION, ROLES, local_model
 from tabby_lsp.models import catalogue, finder, overview, registry, speed
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores, machine
 from tabby_lsp.settings import Settings
 
 
@@ -102,7 +102,7 @@ def _speed_cells(row: overview.Row, expected: speed.Speed, picks: dict[str, str]
 
 def _rows(settings: Settings) -> list[overview.Row]:
     entries = catalogue.entries(settings.models)
-    wanted = overview.recommended(machine.core_count(), machine.available_memory())
+    wanted = overview.recommended(cores.processors(), machine.available_memory())
     local = settings.model.completion.local
     return overview.rows(entries, finder.everything(), in_use(settings), local, wanted)
 
