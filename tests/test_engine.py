@@ -51,7 +51,7 @@ from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
 from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.messages import Cancelled, Complete, Completed, Message, Piece, Refused, Write, Written
 from tabby_lsp.engine.model import SMALLEST_BATCH, Model
-from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, Scheduler
+from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, NOTHING, Scheduler
 from tabby_lsp.engine.slots import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads
 from tabby_lsp.engine.watch import Watch
@@ -401,6 +401,40 @@ def test_the_jobs_of_a_class_can_be_dropped() -> None:
     assert [job.id for job in scheduler.drop(BACKGROUND, AHEAD)] == [1, 3, 4], "whether they have begun or not"
     assert end(scheduler) == 2 and scheduler.idle
     assert scheduler.cancel(1) is False and scheduler.cancel(3) is False
+
+
+def test_what_is_less_urgent_than_another_engines_work_waits_for_it() -> None:
+    said: list[str] = []
+    scheduler = scheduler_that_says(said)
+    for id, priority in ((1, CHAT), (2, BACKGROUND), (3, AHEAD)):
+        scheduler.put(id, priority, None)
+    assert begin(scheduler) == 1
+    scheduler.hold(CHAT)
+    assert "preempt" not in said, "it is not less urgent"
+    assert begin(scheduler) == 1
+    scheduler.hold(COMPLETION)
+    assert said[-1] == "preempt"
+    turns: queue.Queue[int] = queue.Queue()
+    waiting = threading.Thread(target=lambda: [turns.put(end(scheduler)) for _ in range(5)])
+    waiting.start()
+    steps = scheduler.steps
+    scheduler.put(4, COMPLETION, None)
+    assert turns.get(timeout=60) == 4, "a completion of its own is not held"
+    with pytest.raises(queue.Empty):
+        turns.get(timeout=0.05)
+    assert scheduler.steps == steps + 1, "nothing else was done"
+    assert scheduler.cancel(1) is False
+    assert turns.get(timeout=60) == 1, "what is cancelled is closed all the same"
+    scheduler.hold(AHEAD)
+    assert turns.get(timeout=60) == 3
+    with pytest.raises(queue.Empty):
+        turns.get(timeout=0.05)
+    scheduler.put(5, CHAT, None)
+    assert turns.get(timeout=60) == 5
+    scheduler.hold(NOTHING)
+    assert turns.get(timeout=60) == 2
+    waiting.join()
+    assert scheduler.idle
 
 
 # --- threads
@@ -1366,6 +1400,52 @@ def test_a_ping_is_answered_with_what_was_done_since() -> None:
     found = {work() for _ in range(5) if not time.sleep(0.1)}
     assert len(found) > 1 and -1 not in found
     finish(process)
+
+
+def steps_done(process: subprocess.Popen[bytes]) -> int:
+    """The number of steps so far, asked of a process that has work. What it has said before that is passed over."""
+    say(process, packed(messages.Ping()))
+    while not isinstance(message := hear(process)[0], messages.Alive):
+        pass
+    return message.work
+
+
+def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> None:
+    text, sampling = "import os\n", Sampling(400, 1.0, 3)
+    process = start_engine()
+    say(process, packed(Write(text, sampling), 1))
+    free = hear_written(process, 1)
+    assert free.generated > 100
+    say(process, packed(Write(text, sampling), 2))
+    while not isinstance(hear(process)[0], Piece):
+        pass
+    say(process, packed(messages.Hold(COMPLETION)))
+    held = steps_done(process)
+    time.sleep(0.2)
+    assert steps_done(process) == held
+    say(process, packed(messages.Cancel(), 3), packed(messages.Hold(CHAT)))
+    while steps_done(process) == held:
+        pass
+    say(process, packed(messages.Hold(COMPLETION)), packed(messages.Hold(NOTHING)))
+    assert hear_written(process, 2).text == free.text
+    finish(process)
+
+
+def test_a_process_may_be_held_while_it_loads_and_ends_with_its_server_all_the_same() -> None:
+    process = subprocess.Popen(python("tabby_lsp.engine.process"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    say(process, packed(messages.Load(__version__, SETTINGS, held=COMPLETION)), packed(Write("x", Sampling(1)), 1))
+    time.sleep(1)
+    say(process, packed(messages.Ping()))
+    while not isinstance(message := hear(process)[0], messages.Alive):
+        assert not isinstance(message, messages.Ready), "it is loaded behind what is more urgent"
+    finish(process)
+
+
+def hear_written(process: subprocess.Popen[bytes], id: int) -> Written:
+    while True:
+        message, of = hear(process)
+        if isinstance(message, Written) and of == id:
+            return message
 
 
 def test_a_closed_pipe_ends_the_process_at_its_work() -> None:
