@@ -149,6 +149,7 @@ class ModelSettings:
     parallelism: int = 2  # documents whose prompts are kept in the KV cache
     threads: int = 0  # 0: chosen from the machine
     repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
+    reserved: int = 0  # bytes that are free, and meant for other models
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,17 @@ class CompletionInfo:
     uses_context: bool  # whether it gains by pieces of other files
     context_room: int  # characters of them for which its full prompt has room
     notes: tuple[str, ...] = ()  # what the user should know once
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What the installed llama.cpp was built with, and what it has found here."""
+
+    version: str  # of llama-cpp-python
+    features: tuple[str, ...]  # of the processor, that its kernels use
+    backends: tuple[str, ...]  # CPU, CUDA, Metal, …
+    devices: tuple[str, ...]  # each with its description
+    gpus: int  # of the devices
 
 
 def to_json(value: Any) -> dict[str, Any]:
