@@ -22,6 +22,7 @@ from tabby_lsp.data import (
     from_json,
     to_json,
 )
+from tabby_lsp.engine.scheduler import AHEAD, CHAT, COMPLETION, NOTHING
 
 
 class MessageError(Exception):
@@ -45,6 +46,7 @@ class Load:
     model: ModelSettings
     completion: CompletionSettings | None = None
     languages: tuple[AdditionalLanguage, ...] = ()
+    held: int = NOTHING  # as by `Hold`
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,16 @@ class Write:
 
     text: str
     sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Another engine does work of this class: what is less urgent waits, until the next `Hold`. `NOTHING`: all goes on.
+
+    It holds no longer than the process that says so lives: when the pipe closes, the engine ends.
+    """
+
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +153,17 @@ class Refused:
 
 Request = Settle | Complete | Write
 Answer = Settled | Completed | Written
-Message = Load | Request | Cancel | Ping | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
+ToEngine = Load | Request | Hold | Cancel | Ping
+Message = ToEngine | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
 
 _TYPES: dict[str, type[Message]] = {each.__name__.lower(): each for each in get_args(Message)}
+
+
+def priority(request: Request) -> int:
+    """The class of a job: see `scheduler`."""
+    if isinstance(request, Write):
+        return CHAT
+    return AHEAD if isinstance(request, Complete) and request.request.ahead else COMPLETION
 
 
 def pack(message: Message, id: int = 0) -> dict[str, Any]:
