@@ -9,7 +9,6 @@ import itertools
 import os
 import queue
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_cpp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -43,12 +43,11 @@ from tabby_lsp.data import (
     Sampling,
     Snippet,
 )
-from tabby_lsp.engine import loading, messages
+from tabby_lsp.engine import messages
 from tabby_lsp.engine import model as model_module
 from tabby_lsp.engine.client import STEP_TOKENS, Engine, EngineError, EngineState
 from tabby_lsp.engine.decode import choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
-from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.messages import Cancelled, Complete, Completed, Message, Piece, Refused, Write, Written
 from tabby_lsp.engine.model import SMALLEST_BATCH, Model
 from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, NOTHING, Scheduler
@@ -56,7 +55,7 @@ from tabby_lsp.engine.slots import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads
 from tabby_lsp.engine.watch import Watch
 from tabby_lsp.engine.work import PLAIN_KERNELS, Worker, quick_budget
-from tabby_lsp.processes import child, machine, wire
+from tabby_lsp.processes import child, wire
 from tabby_lsp.processes.start import python
 
 SETTINGS = ModelSettings(str(MODEL), threads=1, context_size=1024)
@@ -1166,7 +1165,7 @@ async def test_random_bytes(tmp_path: Path) -> None:
     path.write_bytes(bytes(i * 167 % 251 for i in range(100_000)))
     assert "not a GGUF file" in await state_of(ModelSettings(str(path)))
     path.write_bytes(b"GGUF" + path.read_bytes())
-    assert "cannot be loaded" in await state_of(ModelSettings(str(path)))
+    assert "is GGUF version" in await state_of(ModelSettings(str(path)))
 
 
 async def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> None:
@@ -1175,7 +1174,8 @@ async def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> N
     assert b"qwen2" in data
     path.write_bytes(data.replace(b"qwen2", b"qwenZ"))
     reason = await state_of(ModelSettings(str(path)))
-    assert "'qwenZ'" in reason and "newer llama-cpp-python" in reason
+    assert "'qwenZ'" in reason and f"llama-cpp-python {llama_cpp.__version__}" in reason
+    assert f"{sys.executable} -m pip install --upgrade llama-cpp-python" in reason, "how to get a newer one"
 
 
 def write_gguf(path: Path, architecture: str, pre: str = "qwen2") -> None:
@@ -1244,46 +1244,23 @@ async def test_a_fault_in_loading_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     assert "cannot be loaded" in reason and "AttributeError" in reason
 
 
-async def test_a_part_that_is_missing(tmp_path: Path) -> None:
-    path = tmp_path / "big-00001-of-00003.gguf"
-    shutil.copy(MODEL, path)
-    reason = await state_of(ModelSettings(str(path)))
-    assert "big-00002-of-00003.gguf" in reason and "3 parts" in reason
-
-
 async def test_a_template_that_makes_no_sense() -> None:
     assert "{prefix}" in await state_of(SETTINGS, CompletionSettings(prompt_template="{suffix} only"))
-
-
-def test_a_model_larger_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
-    with pytest.raises(ModelError, match=r"does not fit in memory.*0\.00 GiB are free.*smaller model"):
-        Model(SETTINGS)
-    monkeypatch.setattr(machine, "available_memory", lambda: MODEL.stat().st_size + 1_000_000)
-    with pytest.raises(ModelError, match=r"KV cache and buffers.*context_size"):
-        Model(replace(SETTINGS, context_size=100_000, parallelism=16))
-
-
-def test_a_gpu_that_this_build_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading.llama_cpp, "llama_supports_gpu_offload", lambda: False)
-    with pytest.raises(ModelError, match=r"no GPU backend.*GGML_CUDA"):
-        Model(replace(SETTINGS, device="gpu"))
 
 
 def test_the_estimate_of_memory_holds() -> None:
     """What a model and its context take, in a process of their own, is what was said, give or take."""
     script = (
         "import os, sys; from tabby_lsp.processes import machine; from tabby_lsp.data import ModelSettings;"
-        "from tabby_lsp.engine.model import Model; import numpy; before = machine.resident_memory(os.getpid());"
+        "from tabby_lsp.engine.model import Model;"
         "m = Model(ModelSettings(sys.argv[1], threads=1, parallelism=47)); n = m.context_size;"
         "[m.evaluate([5] * 256, i, s) for s in range(m.sequences) for i in range(0, n - 256, 256)];"
-        "print(machine.resident_memory(os.getpid()) - before, m.memory_needed)"
+        "print(machine.resident_memory(os.getpid()), m.memory_needed)"
     )
     result = subprocess.run([sys.executable, "-c", script, str(MODEL)], capture_output=True, text=True, check=True)
     held, said = map(int, result.stdout.split())
-    assert said > 140_000_000, "48 sequences of 2,048 tokens"
-    assert held < said + 40_000_000, "llama.cpp's own code, its threads and the vocabulary are not in the estimate"
-    assert said < held + 20_000_000
+    assert said > 200_000_000, "48 sequences of 2,048 tokens"
+    assert 0.85 < said / held < 1.2
 
 
 # --- the process

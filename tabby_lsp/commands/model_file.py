@@ -11,7 +11,8 @@ from tabby_lsp import config, config_file
 from tabby_lsp.commands import terminal
 from tabby_lsp.commands.model_list import in_use
 from tabby_lsp.commands.terminal import say, tell
-from tabby_lsp.models import catalogue, client, finder, gguf, removal, starter
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import catalogue, client, finder, removal, starter
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
 from tabby_lsp.settings import Settings

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tabby_lsp.engine.memory import SPARE_SEQUENCES, cache_bytes, scratch_bytes
-from tabby_lsp.models import catalogue, finder, gguf
+from tabby_lsp.engine import gguf
+from tabby_lsp.engine.memory import SPARE_SEQUENCES, need
+from tabby_lsp.models import catalogue, finder
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
 from tabby_lsp.processes import machine
@@ -21,7 +22,6 @@ BYTES_PER_WEIGHT = {"Q8_0": 34 / 32, "Q4_K_M": 0.62}
 # `memory_of` gives for three sequences of 4096 tokens 0.2 GB with Qwen2.5-Coder's 0.5B, 0.4 GB with its 1.5B and 0.9 GB
 # with its 7B.
 EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.2e9
-OUTPUTS = 8  # tokens whose logits are kept at once: see engine/model.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,8 @@ class Row:
 
 def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
     """Bytes that a model takes, estimated from its head as the engine estimates them when it has loaded it."""
-    trained = header.context_length
-    context = min(local.context_size, trained) if trained else local.context_size
-    tokens = context * (local.parallelism + SPARE_SEQUENCES)
-    cache = cache_bytes(header.layers, header.heads_kv, header.key_length, header.value_length, tokens)
-    return weights + cache + scratch_bytes(header.width, header.vocabulary, OUTPUTS)
+    context = min(local.context_size, header.context_length or local.context_size)
+    return need(header, weights, context, local.parallelism + SPARE_SEQUENCES).total
 
 
 def size_of(entry: Entry) -> tuple[int, bool]:

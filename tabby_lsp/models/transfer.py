@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tabby_lsp.models import gguf, hub
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import hub
 from tabby_lsp.models.catalogue import Part
 from tabby_lsp.models.hub import Beyond, Interrupted
 from tabby_lsp.processes import machine
