@@ -20,6 +20,7 @@ from tabby_lsp.engine.messages import (
     Cancel,
     Cancelled,
     Complete,
+    Count,
     Failed,
     Load,
     Message,
@@ -71,7 +72,8 @@ def main() -> None:
         _refuse(scheduler, send, f"llama.cpp cannot be loaded ({error}). Reinstall llama-cpp-python on this machine.")
     try:
         worker = Worker(scheduler, Model(load.model, _progress(scheduler, send)), send)
-        ready = Ready(worker.info, worker.settle(load.completion) if load.completion else None)
+        completion = worker.settle(load.completion) if load.completion else None
+        ready = Ready(worker.info, completion, worker.model.dialect)
     except (ModelError, ValueError) as error:
         _refuse(scheduler, send, str(error))
     except Exception as error:  # whatever it is, it would be the same the next time
@@ -106,7 +108,7 @@ def _take(scheduler: Scheduler, send: Send, message: Message, id: int) -> None:
             send(Cancelled(), id)
     elif isinstance(message, Complete):
         scheduler.put(id, AHEAD if message.request.ahead else COMPLETION, message)
-    elif isinstance(message, Write):
+    elif isinstance(message, Write | Count):
         scheduler.put(id, CHAT, message)
     elif isinstance(message, Settle):
         scheduler.put(id, COMPLETION, message)
