@@ -172,6 +172,7 @@ class ModelSettings:
     parallelism: int = 2  # documents whose prompts are kept in the KV cache
     threads: int = 0  # 0: chosen from the machine
     repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
+    reserved: int = 0  # bytes that are free, and meant for other models
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,17 +123,8 @@ def test_a_library_is_imported_in_one_room_only(library: str) -> None:
 def test_the_server_loads_no_heavy_library(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {
-        "llama_cpp",
-        "numpy",
-        "tree_sitter",
-        "tree_sitter_languages",
-        "sqlite3",
-        "huggingface_hub",
-        "rich",
-        "jinja2",
-    }
-    heavy |= {"urllib.request", "tabby_lsp.models.hub"}
+    heavy = {"llama_cpp", "numpy", "tree_sitter", "tree_sitter_languages", "sqlite3", "huggingface_hub", "rich"}
+    heavy |= {"jinja2", "urllib.request", "tabby_lsp.models.hub"}
     assert heavy.isdisjoint(loaded)
     if module == "tabby_lsp.cli":
         assert {"pygls", "lsprotocol"}.isdisjoint(loaded), "--help must not load the server"

@@ -54,7 +54,7 @@ from tabby_lsp.engine.messages import Cancelled, Complete, Completed, Message, P
 from tabby_lsp.engine.model import SMALLEST_BATCH, Model
 from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, Scheduler
 from tabby_lsp.engine.slots import common_prefix
-from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads, thread_counts
+from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads
 from tabby_lsp.engine.watch import Watch
 from tabby_lsp.engine.work import PLAIN_KERNELS, Worker, quick_budget
 from tabby_lsp.processes import child, machine, wire
@@ -407,81 +407,13 @@ def test_the_jobs_of_a_class_can_be_dropped() -> None:
 # --- threads
 
 
-def test_threads_are_given_up_when_steps_take_too_long_and_tried_again() -> None:
-    threads = Threads(thread_counts(8))
-    assert threads.counts == (8, 7, 4, 1) and thread_counts(2) == (2, 1) and thread_counts(1) == (1,)
-    assert threads.limit(1, 8, 1) is None, "nothing is known yet"
-    for step in range(20):
-        assert threads.count == 8 and not threads.due(step * 0.02)
-        threads.measured(1, 8, 20.0, 1, step * 0.02)
-    limit = threads.limit(1, 8, 1)
-    assert limit and 40 < limit < 60
-    assert threads.limit(64, 8, 64) is None, "another kind of work"
-    threads.step_down(8, 0.5)
-    assert threads.count == 7
-    threads.measured(1, 7, 25.0, 1, 0.6)
-    threads.step_down(7, 0.7)
-    assert threads.count == 4
-    assert [threads.due(now) for now in (1.4, 1.6)] == [False, True]
-    threads.try_more()
-    assert threads.count == 7 and threads.due(1.61), "one step for each"
-    threads.try_more()
-    assert threads.count == 8 and not threads.due(9.0)
-
-
-def test_more_threads_are_proven_by_a_part_of_a_prompt_and_not_by_a_step() -> None:
-    threads = Threads((2, 1))
-    threads.step_down(2, 0.0)
-    assert threads.trials == 0
-    threads.try_more()
-    for _ in range(9):
-        threads.measured(1, 2, 20.0, 1, 1.0)
-        assert threads.trials > 0
-    strict = threads.limit(1, 2, 1)
-    threads.measured(64, 2, 300.0, 64, 1.3)
-    assert threads.trials == 0
-    assert strict and strict < (threads.limit(1, 2, 1) or 0.0)
-
-
-def test_slow_work_that_leaves_a_core_says_nothing_of_all_cores() -> None:
-    threads = Threads((4, 3, 2, 1))
-    for _ in range(20):
-        threads.measured(1, 4, 20.0, 1.0, 0.0)
-        threads.measured(1, threads.second, 25.0, 1.0, 0.0)
-    for _ in range(20):
-        threads.measured(1, threads.second, 60.0, 1.0, 0.0)
-    assert threads.count == 4
-
-
-def test_threads_that_are_slow_for_a_while_are_given_up() -> None:
-    threads = Threads((2, 1))
-    for step in range(10):
-        threads.measured(1, 2, 20.0, 1, step * 0.02)
-    threads.measured(1, 2, 90.0, 1, 0.2)  # one slow step may be anything
-    for _ in range(3):
-        threads.measured(1, 2, 21.0, 1, 0.3)
-    assert threads.count == 2
-    for _ in range(4):
-        threads.measured(1, 2, 39.0, 1, 0.5)
-    assert threads.count == 1
-    assert threads.limit(1, 1, 1) is None, "there is nothing better than the last one"
-
-
-def test_steps_that_grow_slowly_are_not_taken_for_slow() -> None:
-    """A decode step at 2,800 tokens takes nearly twice as long as near none."""
-    threads = Threads((2, 1))
-    for step in range(200):
-        threads.measured(1, 2, 20.0 + step * 0.1, 1, step * 0.03)
-        assert threads.count == 2
-
-
 def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(writer: Alone) -> None:
     """A batch of a prompt that is given up costs a second on a slow machine, a step of one token next to nothing."""
     model = writer.model
     kept, speed = model._threads, model._milliseconds_per_token
     try:
         model._threads, model._milliseconds_per_token = Threads((2, 1)), {False: 0.05, True: 0.05}
-        model._threads.step_down(2, time.perf_counter() - 2 * RETRY_SECONDS)
+        model._threads.give_up(2, False, time.perf_counter() - 2 * RETRY_SECONDS)
         model.spares_core = True
         assert model.batch_size(time.perf_counter()) > 64, "work ahead tries nothing"
         model.spares_core = False
@@ -493,8 +425,9 @@ def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(writer: 
             assert model.batch_size(time.perf_counter()) == 1, "one step that goes well may be luck"
             model.evaluate(tokens[place : place + 1], place, 0)
         assert model.threads == 2 and model.batch_size(time.perf_counter()) == 64
-        model.evaluate(tokens[place + 1 : place + 65], place + 1, 0)
-        assert model.batch_size(time.perf_counter()) > 64
+        place += 1
+        model.evaluate(tokens[place : place + 64], place, 0)
+        assert model._threads.trials == 0
     finally:
         model._threads, model._milliseconds_per_token = kept, speed
         model.truncate(0, 0)
@@ -1011,11 +944,6 @@ def test_hours_of_sleep_in_a_step_hardly_count(writer: Alone, monkeypatch: pytes
     speculation = Speculation(milliseconds={1: 20.0, 4: 40.0})
     speculation.measured(1, hour)
     assert speculation.milliseconds[1] < 40
-    threads = Threads((4, 2, 1))
-    for _ in range(20):
-        threads.measured(1, 4, 20.0, 1.0, 0.0)
-    threads.measured(1, 4, hour, 1.0, hour / 1000)
-    assert threads.count == 4 and threads.usual[1, 4] < 21
     model = writer.model
     rate = model.prefill_rate
     decode = model._decode

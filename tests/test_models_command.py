@@ -280,7 +280,7 @@ def test_the_files_of_other_programs_are_theirs(run, home: Path) -> None:  # typ
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_control_c_keeps_what_came(hub: Hub) -> None:
+def test_control_c_keeps_what_came(hub: Hub, interruptible: None) -> None:
     """As at a terminal: the signal reaches both processes."""
     hub.faults = ["stall"]
     process = subprocess.Popen(

@@ -17,7 +17,7 @@ from tabby_lsp.data import CompletionContext, CompletionInfo, CompletionRequest,
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engines import completing
 from tabby_lsp.models.registry import ModelNotFound
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores, machine
 from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
 
@@ -114,7 +114,7 @@ def _describe(info: ModelInfo, completion: CompletionInfo, engine: Engine, show:
         show,
         GOOD,
         "device",
-        f"{info.device}{layers}, {info.threads} of {machine.core_count()} cores; reads {info.prefill_rate:.0f} "
+        f"{info.device}{layers}, {info.threads} of {cores.processors()} cores; reads {info.prefill_rate:.0f} "
         f"tokens/s\nprompts of up to {completion.max_prompt_tokens} tokens, context {info.context_size}, "
         f"{info.parallelism} documents in the KV cache",
     )

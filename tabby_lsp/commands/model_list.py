@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from tabby_lsp import config
 from tabby_lsp.commands import terminal
 from tabby_lsp.commands.terminal import say, tell
+from tabby_lsp.engines import COMPLETION, ROLES, local_model
 from tabby_lsp.models import catalogue, finder, overview, registry, speed
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores, machine
 from tabby_lsp.settings import Settings
 
 
@@ -102,32 +102,22 @@ def _speed_cells(row: overview.Row, expected: speed.Speed, picks: dict[str, str]
 
 def _rows(settings: Settings) -> list[overview.Row]:
     entries = catalogue.entries(settings.models)
-    wanted = overview.recommended(machine.core_count(), machine.available_memory())
+    wanted = overview.recommended(cores.processors(), machine.available_memory())
     local = settings.model.completion.local
     return overview.rows(entries, finder.everything(), in_use(settings), local, wanted)
 
 
 def in_use(settings: Settings) -> dict[str, str]:
     """The file of the model of each role, as far as there is one."""
-    file, _ = config.read_config_file(config.tabby_root() / "config.toml")
-    ids = {
-        "completion": settings.model.completion.local.model_id,
-        "chat": _text(file.values, "model.chat.local.model_id"),
-    }
     used = {}
-    for role, model_id in ids.items():
-        if model_id or role == "completion":
+    for role in ROLES:
+        model_id = local_model(settings, role).model_id
+        if model_id or role == COMPLETION:
             try:
                 used[role] = str(registry.find(model_id, config.tabby_root(), settings.models))
             except registry.ModelNotFound as error:
                 tell(f"the model for {role}: {error}")
     return used
-
-
-def _text(values: Any, key: str) -> str:
-    for name in key.split("."):
-        values = values.get(name, "") if isinstance(values, dict) else ""
-    return values if isinstance(values, str) else ""
 
 
 def _cells(row: overview.Row) -> list[str]:

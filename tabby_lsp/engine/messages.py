@@ -24,6 +24,7 @@ from tabby_lsp.data import (
     from_json,
     to_json,
 )
+from tabby_lsp.engine.scheduler import AHEAD, CHAT, COMPLETION, NOTHING
 
 
 class MessageError(Exception):
@@ -47,6 +48,7 @@ class Load:
     model: ModelSettings
     completion: CompletionSettings | None = None
     languages: tuple[AdditionalLanguage, ...] = ()
+    held: int = NOTHING  # as by `Hold`
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,16 @@ class Count:
     """Asks how many tokens each of some texts is: `Counted`."""
 
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Another engine does work of this class: what is less urgent waits, until the next `Hold`. `NOTHING`: all goes on.
+
+    It holds no longer than the process that says so lives: when the pipe closes, the engine ends.
+    """
+
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +175,17 @@ class Refused:
 
 Request = Settle | Complete | Write | Count
 Answer = Settled | Completed | Written | Counted
-Message = Load | Request | Cancel | Ping | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
+ToEngine = Load | Request | Hold | Cancel | Ping
+Message = ToEngine | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
 
 _TYPES: dict[str, type[Message]] = {each.__name__.lower(): each for each in get_args(Message)}
+
+
+def priority(request: Request) -> int:
+    """The class of a job: see `scheduler`."""
+    if isinstance(request, Write | Count):
+        return CHAT
+    return AHEAD if isinstance(request, Complete) and request.request.ahead else COMPLETION
 
 
 def pack(message: Message, id: int = 0) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, cache_bytes,
 from tabby_lsp.engine.threads import Threads, running_mean, thread_counts
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.engine.watch import Watch
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,11 @@ class Model:
         trained = llama_cpp.llama_model_n_ctx_train(self._handle)
         self.context_size = min(settings.context_size, trained) if trained > 0 else settings.context_size
         self.layers = max(1, llama_cpp.llama_model_n_layer(self._handle))
-        cores = settings.threads or machine.core_count()
+        found = cores.cores()
         # On a GPU the threads hardly matter, and a step cannot be given up.
-        counts = (cores,) if settings.threads or self.gpu_layers else thread_counts(cores)
-        self.threads = counts[0]
-        self._threads = Threads(counts)
+        fixed = settings.threads or (found.fast if self.gpu_layers else 0)
+        self._threads = Threads((fixed,) if fixed else thread_counts(found), begin=found.fast)
+        self.threads = self._threads.count(prompt=False)
         self.memory_needed = weights + self._cache_bytes() + self._scratch_bytes()
         if self.gpu_layers == 0:
             check_memory(self.path, weights, self.memory_needed - weights, "it needs")
@@ -188,7 +188,7 @@ class Model:
         size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token[self.spares_core])
         if self._tries_more(now) or self._threads.trials > 1:
             return 1
-        if self._threads.trials:
+        if self._threads.trials or (not self.spares_core and self._threads.contests(True, now)):
             size = min(size, BATCH_TILE)
         if size > BATCH_TILE:
             size = size // BATCH_TILE * BATCH_TILE
@@ -241,15 +241,14 @@ class Model:
     def _decode(self, tokens: int) -> float | None:
         """Computes the batch, in milliseconds. None if it was stopped. Raises ModelError."""
         # Only what is comparable is timed: steps of as many tokens, and parts of a prompt that are large enough.
-        kind, units = (tokens, 1.0) if tokens < SMALLEST_BATCH else (SMALLEST_TIMED, float(tokens))
-        timed = kind == tokens or tokens >= SMALLEST_TIMED
+        prompt = tokens >= SMALLEST_BATCH
+        kind, units = (SMALLEST_TIMED, float(tokens)) if prompt else (tokens, 1.0)
+        timed = not prompt or tokens >= SMALLEST_TIMED
         start = time.perf_counter()
         threads = self._threads
         if tokens == 1 and self._tries_more(start):
             threads.try_more()
-        count = threads.count
-        if self.spares_core and self.gpu_layers == 0:
-            count = min(count, threads.second)
+        count = threads.choose(kind if timed else None, prompt, start, spares=self.spares_core)
         if count != self.threads:
             self.threads = count
             llama_cpp.llama_set_n_threads(self._context, count, count)
@@ -261,7 +260,7 @@ class Model:
             self._watch.end()
         now = time.perf_counter()
         if self.flag.to_be_redone:
-            threads.step_down(count, now)
+            threads.give_up(count, prompt, now)
         if result == ABORTED:
             return None
         if result != 0:

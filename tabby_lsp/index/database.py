@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tabby_lsp.processes import machine
 
 # To be raised whenever other things are stored, or `outline` or `tokens` say other things of the same text.
-VERSION = 2
+VERSION = 3
 PATIENCE = 60  # seconds that a change waits for the other writer, who holds the file for far less than one
 OPENING = 10  # seconds that it may take until the file can be opened, if others are doing so as well
 

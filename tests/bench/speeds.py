@@ -17,7 +17,7 @@ from shapes import SHAPES, write_random
 
 from tabby_lsp.models import gguf, speed
 from tabby_lsp.models.speed import Rates
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 TOKENS = 24
 
@@ -40,7 +40,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{shape}.gguf"
             write_random(SHAPES[shape], path)
-            measured = engine_rates(path, machine.core_count(), 0, TOKENS, options.runs)
+            measured = engine_rates(path, cores.processors(), 0, TOKENS, options.runs)
             rates = better(rates, speed.measure())
             expected = speed.of_file(gguf.read_header(path), path.stat().st_size, rates)
         both = (expected.prompt, expected.answer)
