@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tabby_lsp.chat.markdown import fenced
+from tabby_lsp.chat.markdown import Answer, fenced
 from tabby_lsp.chat.template import ASSISTANT, SYSTEM, USER
 from tabby_lsp.text import split_lines
 
@@ -151,11 +151,18 @@ def prompt(
 
 
 def _rules(messages: Sequence[Message], project: tuple[str, str]) -> tuple[str, list[Message]]:
-    """What stands at the head of the prompt, and what was said before the last question."""
+    """What stands at the head of the prompt, and what was said before the last question, without the numbers of its
+    excerpts: they would be taken for those of now."""
     parts = [RULES, *(each.content for each in messages if each.role == SYSTEM)]
     if project[1]:
         parts.append(f"{NOTES.format(name=project[0])}\n{fenced(project[1], 'markdown')}")
-    return "\n\n".join(parts), [each for each in messages[:-1] if each.role != SYSTEM]
+    said = [each for each in messages[:-1] if each.role != SYSTEM]
+    return "\n\n".join(parts), [_without_numbers(each) if each.role == ASSISTANT else each for each in said]
+
+
+def _without_numbers(message: Message) -> Message:
+    answer = Answer(markdown=False)
+    return replace(message, content=answer.feed(message.content) + answer.end())
 
 
 def _asked(material: Material, excerpts: Sequence[Excerpt]) -> str:
