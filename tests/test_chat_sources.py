@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -159,17 +161,20 @@ def test_what_an_editor_has_counts(sources: Sources, root: Path) -> None:
     assert material(editing, "@file shop/new.py").excerpts[0].text == "new = 1"
 
 
-def test_changes_are_asked_for(sources: Sources) -> None:
-    assert "cannot be asked" in material(sources, "review @changes").notes[0]
-    given = replace(sources, changes=lambda plan: ("+x = 1\n", (".env is not given",)))
-    found = material(given, "review @changes")
-    assert found.excerpts[0].text == "+x = 1\n" and found.notes == (".env is not given",)
-    assert "nothing has changed" in material(replace(sources, changes=lambda plan: ("", ())), "@changes").notes[0]
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
+def test_changes_are_those_that_git_knows(sources: Sources, root: Path) -> None:
+    assert "in no git repository" in material(sources, "review @changes").notes[0]
+    for arguments in (["init", "-q"], ["add", "-f", "shop", ".env"]):
+        subprocess.run(["git", "-C", str(root), *arguments], check=True)
+    found = material(sources, "review @changes")
+    assert "+def escape(text):" in found.excerpts[0].text and found.excerpts[0].title.endswith("as it is staged")
+    assert ".env" in found.excerpts[0].text and "hunter2" not in found.excerpts[0].text
+    assert any(".env is not given" in each for each in found.notes)
 
 
 def test_nothing_is_searched_without_an_index() -> None:
-    found = material(Sources(note="No folder is open."), "@file a.py @symbol b @workspace @selection what?")
-    assert not found.searched and found.excerpts == () and len(found.notes) == 4
+    found = material(Sources(note="No folder is open."), "@file a.py @symbol b @workspace @selection @changes")
+    assert not found.searched and found.excerpts == () and len(found.notes) == 5
     assert any("No folder is open." in each for each in found.notes)
 
 

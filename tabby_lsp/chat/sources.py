@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tabby_lsp.chat.commit import told
 from tabby_lsp.chat.conversation import Excerpt, Material
 from tabby_lsp.chat.references import CHANGES, FILE, SELECTION, SYMBOL, WORKSPACE, Reference, references
 from tabby_lsp.index.answer import answer
@@ -18,18 +19,19 @@ from tabby_lsp.index.citation import Citation
 from tabby_lsp.index.contents import is_secret
 from tabby_lsp.index.current import rules_of
 from tabby_lsp.index.disabled import Disabled
-from tabby_lsp.index.map import repository_map
+from tabby_lsp.index.map import CHARACTERS_A_TOKEN, repository_map
 from tabby_lsp.index.pieces import head
 from tabby_lsp.index.plan import Plan
 from tabby_lsp.index.question import BadQuestion
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.walk import Rules, read, why_skipped
 from tabby_lsp.languages import language_of_path
+from tabby_lsp.processes import git
 from tabby_lsp.text import split_lines
 
 MOST_FOUND = 8  # excerpts for a question
 MOST_USES = 4  # of a definition that is pointed at
-MAP_TOKENS = 1000
+MAP_TOKENS, CHANGES_TOKENS = 1000, 2000  # about: they are cut again where a model has less room
 # Of a text that somebody points at no more is looked at: it would not go into the context of any model that runs here.
 MOST_CHARACTERS = 400_000
 # What a project tells helpers, the first that is there: agents.md, and what some had before it.
@@ -62,14 +64,13 @@ class Attached:
 class Sources:
     """The workspace that is asked about. `note` says why it has no index, where `plan` is None.
 
-    `buffers` gives the text of a file as an editor has it. `changes` gives a diff, and what was left out of it.
+    `buffers` gives the text of a file as an editor has it.
     """
 
     plan: Plan | None = None
     note: str = ""
     disabled: Disabled = NONE_DISABLED
     buffers: Callable[[Path], str | None] = lambda path: None
-    changes: Callable[[Plan | None], tuple[str, tuple[str, ...]]] | None = None
 
     def open(self) -> Search:
         return Search(Path(self.plan.database) if self.plan else Path(os.devnull))
@@ -172,16 +173,21 @@ class _Gathered:
             self.notes.append(f"@workspace: there is no index yet. {self._sources.note}".strip())
 
     def _changes(self) -> None:
-        if self._sources.changes is None:
-            self.notes.append(NO_CHANGES.format(why="they cannot be asked for here."))
+        if self._sources.plan is None:
+            self.notes.append(NO_CHANGES.format(why=self._sources.note or "no folder is open."))
             return
-        diff, notes = self._sources.changes(self._sources.plan)
-        self.notes += notes
-        if diff:
-            title = "What has changed since the last commit"
-            self.excerpts.append(Excerpt(title, diff[:MOST_CHARACTERS], "diff", asked=True))
-        elif not notes:
-            self.notes.append(NO_CHANGES.format(why="nothing has changed since the last commit."))
+        try:
+            found = git.changes(Path(self._sources.plan.folders[0]))
+        except git.GitError as error:
+            self.notes.append(NO_CHANGES.format(why=error))
+            return
+        diff, withheld = told(found.diff, CHANGES_TOKENS, _tokens, self._is_withheld)
+        title = f"What has changed since the last commit{', as it is staged' if found.staged else ''}"
+        self.excerpts.append(Excerpt(title, diff, "diff", asked=True))
+        self.notes += [NOT_GIVEN.format(name=each, why="a file that is kept from models") for each in withheld]
+
+    def _is_withheld(self, path: str) -> bool:
+        return is_secret(path) or self._sources.disabled.names(path)
 
     # --- what is found
 
@@ -263,6 +269,10 @@ class _Gathered:
         text = self._sources.buffers(path)
         text = read(path, 4 * MOST_CHARACTERS) if text is None else text
         return None if text is None else text[:MOST_CHARACTERS]
+
+
+def _tokens(text: str) -> int:
+    return int(len(text) / CHARACTERS_A_TOKEN)
 
 
 def _repository(file: Path) -> Path:
