@@ -34,6 +34,7 @@ ROOMS = (
     "models",
     "chat",
     "engines",
+    "assistant",
     "suggest",
     "lsp",
     "acp",

@@ -41,6 +41,7 @@ from tabby_lsp.data import (
     ModelInfo,
     ModelSettings,
     Sampling,
+    Segment,
     Snippet,
 )
 from tabby_lsp.engine import messages
@@ -534,7 +535,7 @@ class Office:
         self._thread.join()
 
     def write(self, id: int, text: str, *sampling: Any, priority: int = CHAT) -> None:
-        self.scheduler.put(id, priority, Write(text, Sampling(*(sampling or (1,)))))
+        self.scheduler.put(id, priority, Write((Segment(text),), Sampling(*(sampling or (1,)))))
 
     def complete(self, id: int, context: CompletionContext, priority: int = COMPLETION, **extra: Any) -> None:
         settings = CompletionSettings(max_prompt_tokens=700)
@@ -860,9 +861,13 @@ def test_greedy_is_the_likeliest_and_probabilities_are_the_models(writer: Alone)
     logits = writer.model.logits().astype(np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()
-    token, probability = choose(writer.model.logits(), 0.0, np.random.default_rng(0))
+    token, probability = choose(writer.model.logits(), Sampling(), np.random.default_rng(0))
     assert token == int(np.argmax(logits))
     assert probability == pytest.approx(chances[token], rel=1e-4)
+    narrow, any_seed = Sampling(temperature=5.0, top_p=0.01), np.random.default_rng(1)
+    assert choose(writer.model.logits(), narrow, any_seed)[0] == token, "of so small a share it is the only one"
+    wide = replace(narrow, top_p=1.0)
+    assert len({choose(writer.model.logits(), wide, any_seed)[0] for _ in range(20)}) > 1
 
 
 def drafts(writer: Alone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -1373,7 +1378,7 @@ def test_a_ping_is_answered_with_what_was_done_since() -> None:
     while work() != -1:  # it has nothing to do, soon after it has answered
         pass
     assert work() == -1
-    say(process, packed(Write("import os\n", Sampling(900, 1.0, 3)), 2))
+    say(process, packed(Write((Segment("import os\n"),), Sampling(900, 1.0, 3)), 2))
     found = {work() for _ in range(5) if not time.sleep(0.1)}
     assert len(found) > 1 and -1 not in found
     finish(process)
@@ -1451,7 +1456,7 @@ async def test_pieces_add_up_to_the_text() -> None:
             assert all(0 < each <= 1 for each in candidate.probabilities)
             assert candidate.text.startswith(job.text) or job.text.startswith(candidate.text)
         assert pieces
-        written = engine.write(Write("import os\n", Sampling(5)))
+        written = engine.write(Write((Segment("import os\n"),), Sampling(5)))
         assert (await written.result).text == written.text != ""
     finally:
         await engine.close()
@@ -1527,7 +1532,10 @@ async def test_an_engine_that_is_stopped_or_killed_at_its_work_is_replaced(
     try:
         await engine.ready()
         assert engine.pid is not None
-        jobs = [engine.complete(request("x = ", 4)), engine.write(Write(TEXT[:2000], Sampling(500, 1.0, 1)))]
+        jobs = [
+            engine.complete(request("x = ", 4)),
+            engine.write(Write((Segment(TEXT[:2000]),), Sampling(500, 1.0, 1))),
+        ]
         monkeypatch.setattr(child, "PING_SECONDS", 0.02)  # what a stopped one leaves unanswered takes 0.2 s
         os.kill(engine.pid, stop)
         while engine.state.phase != "restarting":
@@ -1569,7 +1577,10 @@ async def test_an_engine_killed_again_and_again_is_always_back(monkeypatch: pyte
         for number in range(int(os.environ.get("TABBY_LSP_KILLS", "5"))):
             await engine.ready()
             begin = chance.randrange(3000)
-            jobs = [engine.complete(request(TEXT[: begin + 300], 64)), engine.write(Write("import os\n", Sampling(99)))]
+            jobs = [
+                engine.complete(request(TEXT[: begin + 300], 64)),
+                engine.write(Write((Segment("import os\n"),), Sampling(99))),
+            ]
             await asyncio.sleep(chance.random() * 0.3)
             assert engine.pid is not None
             with contextlib.suppress(ProcessLookupError):
