@@ -232,9 +232,7 @@ class Models:
     async def _choose_elsewhere(self, role: str) -> str:
         rows, _ = await asyncio.to_thread(overview.table, self._server.settings)
         names = (*overview.SUITABLE[role], SMALL)
-        missing = [
-            row for row in rows if row.name in names and not row.place and row.fits is not False and role in row.roles
-        ]
+        missing = [row for row in rows if row.name in names and not row.place and row.fits is not False]
         missing.sort(key=lambda row: (not row.recommended, names.index(row.name)))
         if not missing:
             tell(self._server, f"Each model that is recommended for {role} and fits this machine is here already.")
