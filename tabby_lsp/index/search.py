@@ -59,21 +59,14 @@ class Hit:
 class Search:
     """To be used by one thread at a time."""
 
-    def __init__(self, path: Path | None, connection: sqlite3.Connection | None = None) -> None:
-        """Of a file, or by a connection that the store has already: it is then left open."""
-        self._path = path
-        self._database = connection
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: sqlite3.Connection | None = None
         self._node: tuple[int, int] | None = None
         self._common: set[str] = set()  # terms found to be in too many chunks; few, since they are common
 
-    @property
-    def path(self) -> Path:
-        """Of the file. Not to be asked where there is none."""
-        assert self._path is not None
-        return self._path
-
     def close(self) -> None:
-        if self._path is not None and self._database is not None:
+        if self._database is not None:
             self._database.close()
             self._database = None
 
@@ -306,15 +299,13 @@ class Search:
             return []
 
     def _opened(self) -> sqlite3.Connection | None:
-        if self._path is None:
-            return self._database
-        status = os.stat(self._path)
+        status = os.stat(self.path)
         node = (status.st_dev, status.st_ino)
         if self._database is None or node != self._node:
             self.close()
             self._node = node
             self._common.clear()
-            address = Path(os.path.abspath(self._path)).as_uri() + "?mode=ro"
+            address = Path(os.path.abspath(self.path)).as_uri() + "?mode=ro"
             self._database = sqlite3.connect(
                 address, timeout=1, uri=True, isolation_level=None, check_same_thread=False
             )
