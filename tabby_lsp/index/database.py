@@ -25,7 +25,7 @@ _MAGIC = b"SQLite format 3\0"
 _Result = TypeVar("_Result")
 
 _SCHEMA = (
-    "CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, scanned REAL)",
     "CREATE TABLE files (id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL, name TEXT NOT NULL,"
     " language TEXT NOT NULL, hash BLOB NOT NULL, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL,"
     " lines INTEGER NOT NULL, buffer INTEGER NOT NULL, UNIQUE (root, path))",

@@ -14,6 +14,7 @@ Knows neither which files there are nor when they change.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -146,9 +147,11 @@ class Store:
         self._file.write(lambda database: None, None)
 
     def forget_missing(self, root: Path, seen: Collection[str]) -> int:
-        """Removes the files of a root that a walk has not seen, but for buffers. How many they were."""
+        """All of a root was looked at just now. Removes the files that were not seen, but for buffers; how many."""
 
         def forget(database: sqlite3.Connection) -> int:
+            values = (time.time(), _root(database, storable(str(root))))
+            database.execute("UPDATE roots SET scanned = ? WHERE id = ?", values)
             query = "SELECT files.id, files.path FROM files JOIN roots ON roots.id = root WHERE roots.path = ?"
             rows = database.execute(query + " AND NOT buffer", (storable(str(root)),)).fetchall()
             missing = [id for id, path in rows if path not in seen]
