@@ -247,7 +247,7 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     is_read = FEWEST_CHARACTERS <= len(text) <= MOST_CHARACTERS and not why_by_head(content, path.name)
-    return text if is_read else ""
+    return text if is_read and "\x1b" not in text else ""  # colours for a terminal
 
 
 def table(outcomes: dict[str, list[Outcome]], files: dict[str, int]) -> Iterator[str]:
