@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,8 +133,21 @@ _Said = TypeVar("_Said")
 
 async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -> tuple[_Said, str]:
     """What is said of an index that was just brought up to date; and why it is not, if that took too long."""
-    path = Path(wanted.database)
-    age = _age(path)
+    async with refreshed(wanted, progress) as late:
+        search = Search(Path(wanted.database))
+        try:
+            return await asyncio.to_thread(ask, search), late
+        finally:
+            search.close()
+
+
+@asynccontextmanager
+async def refreshed(wanted: Plan, progress: Show) -> AsyncIterator[str]:
+    """An index that was just brought up to date, and is kept so until the end; why it is not, if that takes too long.
+
+    Raises NoIndex.
+    """
+    age = _age(Path(wanted.database))
     indexer, over = _started(wanted, progress)
     late = ""
     try:
@@ -143,11 +157,7 @@ async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -
             late = f"The index is still being refreshed: what is newer than it ({age}) may be missing."
         if indexer.down:
             raise NoIndex(indexer.state.note)
-        search = Search(path)
-        try:
-            return await asyncio.to_thread(ask, search), late
-        finally:
-            search.close()
+        yield late
     finally:
         await indexer.close()
 
