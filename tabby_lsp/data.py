@@ -237,6 +237,17 @@ class CompletionInfo:
     notes: tuple[str, ...] = ()  # what the user should know once
 
 
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What the installed llama.cpp was built with, and what it has found here."""
+
+    version: str  # of llama-cpp-python
+    features: tuple[str, ...]  # of the processor, that its kernels use
+    backends: tuple[str, ...]  # CPU, CUDA, Metal, …
+    devices: tuple[str, ...]  # each with its description
+    gpus: int  # of the devices
+
+
 def to_json(value: Any) -> dict[str, Any]:
     """The value as nested dicts and lists."""
     return dataclasses.asdict(value)

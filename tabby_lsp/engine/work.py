@@ -79,14 +79,14 @@ def model_info(model: Model) -> ModelInfo:
         name=model.name,
         path=str(model.path),
         description=model.description,
-        device="gpu" if model.gpu_layers else "cpu",
+        device=", ".join(each.name for each in model.devices) if model.gpu_layers else "cpu",
         gpu_layers=min(model.gpu_layers, model.layers + 1),
         threads=model.threads,
         context_size=model.context_size,
         parallelism=model.parallelism,
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
-        notes=() if model.repacked else (PLAIN_KERNELS,),
+        notes=model.notes if model.repacked else (*model.notes, PLAIN_KERNELS),
     )
 
 
