@@ -65,14 +65,17 @@ def gpu_layers(settings: ModelSettings) -> int:
     return settings.gpu_layers if possible and settings.device != "cpu" else 0
 
 
-def check_memory(path: Path, weights: int, rest: int, what: str) -> None:
+def check_memory(path: Path, weights: int, rest: int, what: str, reserved: int) -> None:
+    """Raises ModelError if a model does not fit beside what is `reserved` for others."""
     available = machine.available_memory()
+    available = None if available is None else max(0, available - reserved)
     if available is not None and weights + rest > available:
+        held_back = f" ({_gib(reserved)} more are for other models)" if reserved else ""
         parts = f" ({_gib(weights)} of weights, {_gib(rest)} of KV cache and buffers)" if rest else ""
         advice = "Lower context_size or parallelism, or use a smaller model" if rest else "Use a smaller model"
         raise ModelError(
             f"{path} does not fit in memory: {what} {_gib(weights + rest)}{parts}, "
-            f"{_gib(available)} are free. {advice}."
+            f"{_gib(available)} are free{held_back}. {advice}."
         )
 
 

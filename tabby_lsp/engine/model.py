@@ -60,7 +60,7 @@ class Model:
         llama_cpp.llama_backend_init()
         self.gpu_layers = gpu_layers(settings)
         if self.gpu_layers == 0:
-            check_memory(self.path, weights, 0, "its weights alone need")
+            check_memory(self.path, weights, 0, "its weights alone need", settings.reserved)
         self._handle = load(self.path, self.gpu_layers, settings.repacked, progress, lines)
         architecture, name = self.metadata("general.architecture"), self.metadata("general.name")
         names = f"{name} {self.metadata('general.basename')} {self.path.stem}"
@@ -83,7 +83,7 @@ class Model:
         self.threads = self._threads.count(prompt=False)
         self.memory_needed = weights + self._cache_bytes() + self._scratch_bytes()
         if self.gpu_layers == 0:
-            check_memory(self.path, weights, self.memory_needed - weights, "it needs")
+            check_memory(self.path, weights, self.memory_needed - weights, "it needs", settings.reserved)
         self._context = self._new_context(lines)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(LARGEST_BATCH, 0, 1)

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tabby_lsp.engine.memory import SPARE_SEQUENCES, cache_bytes, scratch_bytes
 from tabby_lsp.models import catalogue, finder, gguf
@@ -49,6 +50,21 @@ def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
     tokens = context * (local.parallelism + SPARE_SEQUENCES)
     cache = cache_bytes(header.layers, header.heads_kv, header.key_length, header.value_length, tokens)
     return weights + cache + scratch_bytes(header.width, header.vocabulary, OUTPUTS)
+
+
+def memory_of_file(path: Path, local: LocalModel) -> int:
+    """The same of a file and its further parts. Raises HeaderError and OSError, as the engine would refuse it."""
+    return memory_of(gguf.check(path), size_of_file(path), local)
+
+
+def size_of_file(path: Path) -> int:
+    """Bytes of a file and its further parts. Raises OSError."""
+    return sum(path.with_name(each).stat().st_size for each in catalogue.part_paths(path.name))
+
+
+def memory_of_size(size: int) -> int:
+    """The same where nothing is known but how long its file is, 0 if not even that."""
+    return round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES) if size else 0
 
 
 def size_of(entry: Entry) -> tuple[int, bool]:
@@ -123,7 +139,7 @@ def _of_file(
 
 def _of_entry(entry: Entry, free: int | None, recommended: bool) -> Row:
     size, estimated = size_of(entry)
-    memory = round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES) if size else 0
+    memory = memory_of_size(size)
     return Row(
         name=entry.name,
         roles=entry.roles,
