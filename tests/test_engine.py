@@ -9,7 +9,6 @@ import itertools
 import os
 import queue
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_cpp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -41,14 +41,14 @@ from tabby_lsp.data import (
     ModelInfo,
     ModelSettings,
     Sampling,
+    Segment,
     Snippet,
 )
-from tabby_lsp.engine import loading, messages
+from tabby_lsp.engine import messages
 from tabby_lsp.engine import model as model_module
 from tabby_lsp.engine.client import STEP_TOKENS, Engine, EngineError, EngineState
 from tabby_lsp.engine.decode import choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
-from tabby_lsp.engine.loading import ModelError
 from tabby_lsp.engine.messages import Cancelled, Complete, Completed, Message, Piece, Refused, Write, Written
 from tabby_lsp.engine.model import SMALLEST_BATCH, Model
 from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, NOTHING, Scheduler
@@ -56,7 +56,7 @@ from tabby_lsp.engine.slots import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads
 from tabby_lsp.engine.watch import Watch
 from tabby_lsp.engine.work import PLAIN_KERNELS, Worker, quick_budget
-from tabby_lsp.processes import child, machine, wire
+from tabby_lsp.processes import child, wire
 from tabby_lsp.processes.start import python
 
 SETTINGS = ModelSettings(str(MODEL), threads=1, context_size=1024)
@@ -535,7 +535,7 @@ class Office:
         self._thread.join()
 
     def write(self, id: int, text: str, *sampling: Any, priority: int = CHAT) -> None:
-        self.scheduler.put(id, priority, Write(text, Sampling(*(sampling or (1,)))))
+        self.scheduler.put(id, priority, Write((Segment(text),), Sampling(*(sampling or (1,)))))
 
     def complete(self, id: int, context: CompletionContext, priority: int = COMPLETION, **extra: Any) -> None:
         settings = CompletionSettings(max_prompt_tokens=700)
@@ -861,9 +861,13 @@ def test_greedy_is_the_likeliest_and_probabilities_are_the_models(writer: Alone)
     logits = writer.model.logits().astype(np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()
-    token, probability = choose(writer.model.logits(), 0.0, np.random.default_rng(0))
+    token, probability = choose(writer.model.logits(), Sampling(), np.random.default_rng(0))
     assert token == int(np.argmax(logits))
     assert probability == pytest.approx(chances[token], rel=1e-4)
+    narrow, any_seed = Sampling(temperature=5.0, top_p=0.01), np.random.default_rng(1)
+    assert choose(writer.model.logits(), narrow, any_seed)[0] == token, "of so small a share it is the only one"
+    wide = replace(narrow, top_p=1.0)
+    assert len({choose(writer.model.logits(), wide, any_seed)[0] for _ in range(20)}) > 1
 
 
 def drafts(writer: Alone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -1166,7 +1170,7 @@ async def test_random_bytes(tmp_path: Path) -> None:
     path.write_bytes(bytes(i * 167 % 251 for i in range(100_000)))
     assert "not a GGUF file" in await state_of(ModelSettings(str(path)))
     path.write_bytes(b"GGUF" + path.read_bytes())
-    assert "cannot be loaded" in await state_of(ModelSettings(str(path)))
+    assert "is GGUF version" in await state_of(ModelSettings(str(path)))
 
 
 async def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> None:
@@ -1175,7 +1179,8 @@ async def test_an_architecture_that_llama_cpp_does_not_know(tmp_path: Path) -> N
     assert b"qwen2" in data
     path.write_bytes(data.replace(b"qwen2", b"qwenZ"))
     reason = await state_of(ModelSettings(str(path)))
-    assert "'qwenZ'" in reason and "newer llama-cpp-python" in reason
+    assert "'qwenZ'" in reason and f"llama-cpp-python {llama_cpp.__version__}" in reason
+    assert f"{sys.executable} -m pip install --upgrade llama-cpp-python" in reason, "how to get a newer one"
 
 
 def write_gguf(path: Path, architecture: str, pre: str = "qwen2") -> None:
@@ -1244,46 +1249,23 @@ async def test_a_fault_in_loading_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     assert "cannot be loaded" in reason and "AttributeError" in reason
 
 
-async def test_a_part_that_is_missing(tmp_path: Path) -> None:
-    path = tmp_path / "big-00001-of-00003.gguf"
-    shutil.copy(MODEL, path)
-    reason = await state_of(ModelSettings(str(path)))
-    assert "big-00002-of-00003.gguf" in reason and "3 parts" in reason
-
-
 async def test_a_template_that_makes_no_sense() -> None:
     assert "{prefix}" in await state_of(SETTINGS, CompletionSettings(prompt_template="{suffix} only"))
-
-
-def test_a_model_larger_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
-    with pytest.raises(ModelError, match=r"does not fit in memory.*0\.00 GiB are free.*smaller model"):
-        Model(SETTINGS)
-    monkeypatch.setattr(machine, "available_memory", lambda: MODEL.stat().st_size + 1_000_000)
-    with pytest.raises(ModelError, match=r"KV cache and buffers.*context_size"):
-        Model(replace(SETTINGS, context_size=100_000, parallelism=16))
-
-
-def test_a_gpu_that_this_build_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading.llama_cpp, "llama_supports_gpu_offload", lambda: False)
-    with pytest.raises(ModelError, match=r"no GPU backend.*GGML_CUDA"):
-        Model(replace(SETTINGS, device="gpu"))
 
 
 def test_the_estimate_of_memory_holds() -> None:
     """What a model and its context take, in a process of their own, is what was said, give or take."""
     script = (
         "import os, sys; from tabby_lsp.processes import machine; from tabby_lsp.data import ModelSettings;"
-        "from tabby_lsp.engine.model import Model; import numpy; before = machine.resident_memory(os.getpid());"
+        "from tabby_lsp.engine.model import Model;"
         "m = Model(ModelSettings(sys.argv[1], threads=1, parallelism=47)); n = m.context_size;"
         "[m.evaluate([5] * 256, i, s) for s in range(m.sequences) for i in range(0, n - 256, 256)];"
-        "print(machine.resident_memory(os.getpid()) - before, m.memory_needed)"
+        "print(machine.resident_memory(os.getpid()), m.memory_needed)"
     )
     result = subprocess.run([sys.executable, "-c", script, str(MODEL)], capture_output=True, text=True, check=True)
     held, said = map(int, result.stdout.split())
-    assert said > 140_000_000, "48 sequences of 2,048 tokens"
-    assert held < said + 40_000_000, "llama.cpp's own code, its threads and the vocabulary are not in the estimate"
-    assert said < held + 20_000_000
+    assert said > 200_000_000, "48 sequences of 2,048 tokens"
+    assert 0.85 < said / held < 1.2
 
 
 # --- the process
@@ -1396,7 +1378,7 @@ def test_a_ping_is_answered_with_what_was_done_since() -> None:
     while work() != -1:  # it has nothing to do, soon after it has answered
         pass
     assert work() == -1
-    say(process, packed(Write("import os\n", Sampling(900, 1.0, 3)), 2))
+    say(process, packed(Write((Segment("import os\n"),), Sampling(900, 1.0, 3)), 2))
     found = {work() for _ in range(5) if not time.sleep(0.1)}
     assert len(found) > 1 and -1 not in found
     finish(process)
@@ -1411,12 +1393,12 @@ def steps_done(process: subprocess.Popen[bytes]) -> int:
 
 
 def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> None:
-    text, sampling = "import os\n", Sampling(400, 1.0, 3)
+    text, sampling = (Segment("import os\n"),), Sampling(400, 1.0, 3)
     process = start_engine()
-    say(process, packed(Write(text, sampling), 1))
+    say(process, packed(Write((Segment(text),), sampling), 1))
     free = hear_written(process, 1)
     assert free.generated > 100
-    say(process, packed(Write(text, sampling), 2))
+    say(process, packed(Write((Segment(text),), sampling), 2))
     while not isinstance(hear(process)[0], Piece):
         pass
     say(process, packed(messages.Hold(COMPLETION)))
@@ -1433,7 +1415,11 @@ def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> 
 
 def test_a_process_may_be_held_while_it_loads_and_ends_with_its_server_all_the_same() -> None:
     process = subprocess.Popen(python("tabby_lsp.engine.process"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    say(process, packed(messages.Load(__version__, SETTINGS, held=COMPLETION)), packed(Write("x", Sampling(1)), 1))
+    say(
+        process,
+        packed(messages.Load(__version__, SETTINGS, held=COMPLETION)),
+        packed(Write((Segment("x"),), Sampling(1)), 1),
+    )
     time.sleep(1)
     say(process, packed(messages.Ping()))
     while not isinstance(message := hear(process)[0], messages.Alive):
@@ -1474,7 +1460,7 @@ async def test_pieces_add_up_to_the_text() -> None:
             assert all(0 < each <= 1 for each in candidate.probabilities)
             assert candidate.text.startswith(job.text) or job.text.startswith(candidate.text)
         assert pieces
-        written = engine.write(Write("import os\n", Sampling(5)))
+        written = engine.write(Write((Segment("import os\n"),), Sampling(5)))
         assert (await written.result).text == written.text != ""
     finally:
         await engine.close()
@@ -1550,7 +1536,10 @@ async def test_an_engine_that_is_stopped_or_killed_at_its_work_is_replaced(
     try:
         await engine.ready()
         assert engine.pid is not None
-        jobs = [engine.complete(request("x = ", 4)), engine.write(Write(TEXT[:2000], Sampling(500, 1.0, 1)))]
+        jobs = [
+            engine.complete(request("x = ", 4)),
+            engine.write(Write((Segment(TEXT[:2000]),), Sampling(500, 1.0, 1))),
+        ]
         monkeypatch.setattr(child, "PING_SECONDS", 0.02)  # what a stopped one leaves unanswered takes 0.2 s
         os.kill(engine.pid, stop)
         while engine.state.phase != "restarting":
@@ -1592,7 +1581,10 @@ async def test_an_engine_killed_again_and_again_is_always_back(monkeypatch: pyte
         for number in range(int(os.environ.get("TABBY_LSP_KILLS", "5"))):
             await engine.ready()
             begin = chance.randrange(3000)
-            jobs = [engine.complete(request(TEXT[: begin + 300], 64)), engine.write(Write("import os\n", Sampling(99)))]
+            jobs = [
+                engine.complete(request(TEXT[: begin + 300], 64)),
+                engine.write(Write((Segment("import os\n"),), Sampling(99))),
+            ]
             await asyncio.sleep(chance.random() * 0.3)
             assert engine.pid is not None
             with contextlib.suppress(ProcessLookupError):

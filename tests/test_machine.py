@@ -7,12 +7,16 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tabby_lsp.processes import cgroup, cores, machine
+from tabby_lsp.commands import doctor
+from tabby_lsp.data import Build
+from tabby_lsp.processes import cgroup, cores, gpus, machine
 from tabby_lsp.processes.cores import Cores
+from tabby_lsp.processes.gpus import Gpu
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux does it")
 
@@ -187,3 +191,76 @@ def test_windows_tells_of_its_cores_in_records() -> None:
     assert cores.efficiency_classes(records) == [0, 1, 1, 0]
     assert cores.efficiency_classes(records + bytes(12)) == [0, 1, 1, 0]
     assert cores.efficiency_classes(b"") == []
+
+
+# --- GPUs
+
+
+def on_the_bus(root: Path, *devices: tuple[str, str]) -> Path:
+    for place, (vendor, kind) in enumerate(devices):
+        folder = root / f"sys/bus/pci/devices/0000:00:0{place}.0"
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(f"{vendor}\n", encoding="ascii")
+        (folder / "class").write_text(f"{kind}\n", encoding="ascii")
+    return root
+
+
+@linux
+def test_gpus_are_seen_on_the_bus(tmp_path: Path) -> None:
+    assert gpus.gpus(tmp_path) == []
+    on_the_bus(tmp_path, ("0x8086", "0x060000"), ("0x8086", "0x030000"), ("0x10de", "0x030200"), ("0x10de", "0x040300"))
+    assert [each.vendor for each in gpus.gpus(tmp_path)] == [gpus.NVIDIA, gpus.INTEL]
+    report = tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0/information"
+    report.parent.mkdir(parents=True)
+    report.write_text("Model: \t\t NVIDIA GeForce RTX 3060\nIRQ:   \t\t 87\n", encoding="ascii")
+    assert [each.name for each in gpus.gpus(tmp_path)] == ["NVIDIA GeForce RTX 3060", "Intel GPU"]
+
+
+def test_windows_names_its_cards() -> None:
+    names = ["Intel(R) UHD Graphics 630", "NVIDIA GeForce RTX 3060", "Microsoft Basic Display", "AMD Radeon(TM) 780M"]
+    assert [each.vendor for each in gpus._named(names)] == [gpus.INTEL, gpus.NVIDIA, gpus.AMD]
+
+
+# --- what doctor says of them
+
+
+def said(build: Build, *found: Gpu) -> str:
+    lines: list[str] = []
+    doctor._gpu(build, list(found), lines.append)
+    return "\n".join(lines)
+
+
+PLAIN = Build("0.3.36", ("AVX2",), ("CPU",), ("CPU (x)",), 0)
+
+
+@linux
+@pytest.mark.parametrize(
+    "vendor, compiler, flag, kit",
+    [
+        (gpus.NVIDIA, "", "GGML_CUDA", "CUDA toolkit"),
+        (gpus.AMD, "/opt/rocm/bin/hipcc", "GGML_HIP", "ROCm"),
+        (gpus.AMD, "", "GGML_VULKAN", "Vulkan SDK"),
+        (gpus.INTEL, "", "GGML_VULKAN", "no faster than the CPU"),
+        (gpus.APPLE, "", "GGML_METAL", "Xcode"),
+    ],
+)
+def test_a_gpu_that_llama_cpp_cannot_use_and_the_command_that_changes_it(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, compiler: str, flag: str, kit: str
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: compiler or None)
+    text = said(PLAIN, Gpu(vendor, f"{vendor} Something"))
+    assert text.startswith(f"-- gpu:       {vendor} Something, which this llama.cpp cannot use.") and kit in text
+    command = text.splitlines()[-1].strip()
+    assert command == (
+        f'CMAKE_ARGS="-D{flag}=on" {sys.executable} -m pip install --force-reinstall --no-deps --no-cache-dir '
+        "llama-cpp-python==0.3.36"
+    )
+
+
+def test_gpus_that_are_used_not_found_or_not_there() -> None:
+    card = Gpu(gpus.NVIDIA, "NVIDIA GeForce RTX 3060")
+    assert said(PLAIN) == ""
+    assert "ok gpu:" in said(replace(PLAIN, backends=("CUDA", "CPU"), gpus=1), card)
+    assert "driver" in said(replace(PLAIN, backends=("CUDA", "CPU")), card)
+    assert "cannot use" in said(replace(PLAIN, backends=("BLAS", "CPU")), card)
+    assert doctor.rebuilding("GGML_CUDA", "1", windows=True).startswith('$env:CMAKE_ARGS = "-DGGML_CUDA=on"; ')

@@ -19,14 +19,14 @@ from editor import command_line, gone
 
 from tabby_lsp import engines as engines_module
 from tabby_lsp.commands import doctor, model_list
-from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling
+from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Ping, Write
 from tabby_lsp.engines import CHAT, COMPLETION, Engines, model_settings
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
-TEXT = Path(asyncio.__file__).with_name("queues.py").read_text(encoding="utf-8")
+LONG = Write((Segment("import os\n"),), Sampling(900, 1.0, 3))
 
 
 def settings(
@@ -64,7 +64,7 @@ def completer(engines: Engines) -> Engine:
 
 
 def write(engine: Engine, tokens: int = 4) -> Any:
-    return engine.write(Write("def add(a, b):\n", Sampling(tokens)))
+    return engine.write(Write((Segment("def add(a, b):\n"),), Sampling(tokens)))
 
 
 def complete(engine: Engine, text: str = "import os\nimport ", tokens: int = 4) -> Any:
@@ -235,7 +235,7 @@ async def test_an_answer_that_is_being_written_is_not_unloaded(second: Path, mon
     states: list[tuple[str, EngineState]] = []
     async with started(settings(chat=second, idle_unload=1), states) as engines:
         engine = await engines.wanted(CHAT)
-        written = engine.write(Write("import os\n", Sampling(600, 1.0, 3)))
+        written = engine.write(replace(LONG, sampling=Sampling(600, 1.0, 3)))
         begun = len(states)
         assert (await written.result).generated > 100
         assert not [state for role, state in states[begun:] if role == CHAT and state.phase != "ready"]
@@ -354,9 +354,6 @@ def go_on(engine: Engine) -> None:
 def kill(engine: Engine) -> None:
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)
-
-
-LONG = Write("import os\n", Sampling(900, 1.0, 3))
 
 
 async def test_while_a_completion_is_computed_the_other_engine_does_no_step(second: Path) -> None:

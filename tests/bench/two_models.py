@@ -23,7 +23,7 @@ from pathlib import Path
 from processes import running_nanoseconds
 from replay import busy_core
 
-from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling
+from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
 from tabby_lsp.engine.client import Engine
 from tabby_lsp.engine.messages import Write
 from tabby_lsp.engine.scheduler import COMPLETION as FIRST
@@ -73,7 +73,7 @@ async def chat_on(engine: Engine) -> None:
     for number in range(1_000_000):
         begin = 500 * (number % 40)
         question = f"{number}\n{TEXT[begin : begin + CHAT_CHARACTERS]}"
-        job = engine.write(Write(question, Sampling(CHAT_TOKENS, 1.0, number)))
+        job = engine.write(Write((Segment(question),), Sampling(CHAT_TOKENS, 1.0, number)))
         try:
             await job.result
         except asyncio.CancelledError:
@@ -149,7 +149,7 @@ async def memory(engines: Engines, until_loaded: Callable[[], Awaitable[Engine]]
 
     found = [now("before")]
     chat = await until_loaded()
-    await chat.write(Write(TEXT[:CHAT_CHARACTERS], Sampling(8))).result
+    await chat.write(Write((Segment(TEXT[:CHAT_CHARACTERS]),), Sampling(8))).result
     found.append(now("with chat"))
     pid = chat.pid
     chat.rest_after(IDLE_SECONDS)
