@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -117,7 +117,7 @@ class TabbyServer(LanguageServer):
         """That of the engine that completes."""
         return self.engines.states[COMPLETION]
 
-    async def restart(self, roles: Iterable[str] = ROLES) -> None:
+    async def restart(self, roles: Collection[str] = ROLES) -> None:
         """Starts the engines of these roles with the settings as they are now, in the place of those that run."""
         if COMPLETION not in roles:
             await self.engines.restart(self.settings, roles)
