@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from tabby_lsp.lsp import convert, stdio
 from tabby_lsp.lsp.protocol import COMMAND, plain
 from tabby_lsp.lsp.server import Read, TabbyServer
 from tabby_lsp.lsp.watching import SECTION, watch_configuration
+from tabby_lsp.processes import power
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,13 @@ def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
     ls.spawn(ls.show_loading())
     ls.spawn(ls.start_index())
     ls.spawn(_pull_configuration(ls))
+    loop = asyncio.get_running_loop()
+
+    def save_energy(reason: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has just ended
+            loop.call_soon_threadsafe(ls.save_energy, reason)
+
+    power.watch(save_energy)
 
 
 async def _pull_configuration(ls: TabbyServer) -> None:
