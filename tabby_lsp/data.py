@@ -45,11 +45,34 @@ class CompletionContext:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 is greedy: the seed then means nothing."""
+    """How tokens are chosen. Temperature 0 is greedy: the others then mean nothing.
+
+    Of tokens beyond a share `top_p` of the probability none is taken; the default is llama.cpp's.
+    """
 
     max_tokens: int = 64
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a prompt. Control tokens are looked for in what is the model maker's (`control`), and in nothing else:
+    what people and files say is text, whatever it says."""
+
+    text: str
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a model's file says of how it is asked in a conversation."""
+
+    template: str = ""  # Jinja
+    bos: str = ""  # the texts of its first and last token
+    eos: str = ""
+    chatml: bool = False  # whether it has the tokens of ChatML
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ CASES = {
     "[12345] is no number of ours, [a] neither, [": "[12345] is no number of ours, [a] neither, [",
     "a <b>bold</b> <!-- word --> <?php": "a \\<b>bold\\</b> \\<!-- word --> \\<?php",
     "![](http://x.y/z.png) and [here](command:rm)": "\\![\\](http://x.y/z.png) and [here\\](command:rm)",
-    "[1](http://evil) [1]: http://evil": "[1\\](http://evil) [1\\]: http://evil",
+    "[1](http://evil) [1]: http://evil": "[1]\\(http://evil) [1]\\: http://evil",
     "<https://evil> &lt;b&gt;": "\\<https://evil> \\&lt;b\\&gt;",
     "code `a < b<c>` and `` ` <i> `` end": "code `a < b<c>` and `` ` <i> `` end",
     "a ` alone <b>\nb` <b> `c": "a \\` alone \\<b>\nb` <b> `c",

@@ -6,7 +6,7 @@ import pytest
 from chat_templates import ENDLESS, FAMILIES, GEMMA_2, MISTRAL, QWEN_3, REFUSED
 
 from tabby_lsp.chat import rendering
-from tabby_lsp.chat.rendering import Dialect, form_of
+from tabby_lsp.chat.rendering import form_of
 from tabby_lsp.chat.template import (
     ASSISTANT,
     FOLDED,
@@ -19,6 +19,7 @@ from tabby_lsp.chat.template import (
     own_form,
     plain_form,
 )
+from tabby_lsp.data import Dialect
 
 TALK = (SYSTEM, USER, ASSISTANT, USER)
 

@@ -28,8 +28,8 @@ MODEL = ggufs.model(300_000)
 NAME = "small-q8_0.gguf"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 PINNED = Source(repository=REPOSITORY, commit=COMMIT, parts=(Part(NAME, len(MODEL), SHA256),))
-# No pauses between attempts. Only where the hub stalls does a connection count as broken soon: on a busy machine one
-# that is well may be silent for seconds, too.
+# No pauses between attempts. Only where the hub stalls does a connection count as broken soon: one that is well may be
+# silent for seconds on a busy machine.
 IMPATIENT = {"pauses": [0, 0, 0]}
 
 
@@ -492,7 +492,7 @@ def start(source: Source = PINNED) -> subprocess.Popen[str]:
     )
     assert process.stdin
     process.stdin.write(request + "\n")
-    process.stdin.close()
+    process.stdin.flush()
     return process
 
 
@@ -500,7 +500,7 @@ def events_of(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     assert process.stdout
     with process.stdout:
         events = [json.loads(line) for line in process.stdout]
-    process.wait()
+    process.communicate()
     return events
 
 

@@ -41,6 +41,7 @@ from tabby_lsp.data import (
     ModelInfo,
     ModelSettings,
     Sampling,
+    Segment,
     Snippet,
 )
 from tabby_lsp.engine import messages
@@ -50,7 +51,7 @@ from tabby_lsp.engine.decode import choose
 from tabby_lsp.engine.draft import LONGEST_DRAFT, Draft, Speculation, look_up
 from tabby_lsp.engine.messages import Cancelled, Complete, Completed, Message, Piece, Refused, Write, Written
 from tabby_lsp.engine.model import SMALLEST_BATCH, Model
-from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, Scheduler
+from tabby_lsp.engine.scheduler import AHEAD, BACKGROUND, CHAT, COMPLETION, NOTHING, Scheduler
 from tabby_lsp.engine.slots import common_prefix
 from tabby_lsp.engine.threads import RETRY_SECONDS, TRIALS, Threads
 from tabby_lsp.engine.watch import Watch
@@ -402,6 +403,40 @@ def test_the_jobs_of_a_class_can_be_dropped() -> None:
     assert scheduler.cancel(1) is False and scheduler.cancel(3) is False
 
 
+def test_what_is_less_urgent_than_another_engines_work_waits_for_it() -> None:
+    said: list[str] = []
+    scheduler = scheduler_that_says(said)
+    for id, priority in ((1, CHAT), (2, BACKGROUND), (3, AHEAD)):
+        scheduler.put(id, priority, None)
+    assert begin(scheduler) == 1
+    scheduler.hold(CHAT)
+    assert "preempt" not in said, "it is not less urgent"
+    assert begin(scheduler) == 1
+    scheduler.hold(COMPLETION)
+    assert said[-1] == "preempt"
+    turns: queue.Queue[int] = queue.Queue()
+    waiting = threading.Thread(target=lambda: [turns.put(end(scheduler)) for _ in range(5)])
+    waiting.start()
+    steps = scheduler.steps
+    scheduler.put(4, COMPLETION, None)
+    assert turns.get(timeout=60) == 4, "a completion of its own is not held"
+    with pytest.raises(queue.Empty):
+        turns.get(timeout=0.05)
+    assert scheduler.steps == steps + 1, "nothing else was done"
+    assert scheduler.cancel(1) is False
+    assert turns.get(timeout=60) == 1, "what is cancelled is closed all the same"
+    scheduler.hold(AHEAD)
+    assert turns.get(timeout=60) == 3
+    with pytest.raises(queue.Empty):
+        turns.get(timeout=0.05)
+    scheduler.put(5, CHAT, None)
+    assert turns.get(timeout=60) == 5
+    scheduler.hold(NOTHING)
+    assert turns.get(timeout=60) == 2
+    waiting.join()
+    assert scheduler.idle
+
+
 # --- threads
 
 
@@ -500,7 +535,7 @@ class Office:
         self._thread.join()
 
     def write(self, id: int, text: str, *sampling: Any, priority: int = CHAT) -> None:
-        self.scheduler.put(id, priority, Write(text, Sampling(*(sampling or (1,)))))
+        self.scheduler.put(id, priority, Write((Segment(text),), Sampling(*(sampling or (1,)))))
 
     def complete(self, id: int, context: CompletionContext, priority: int = COMPLETION, **extra: Any) -> None:
         settings = CompletionSettings(max_prompt_tokens=700)
@@ -826,9 +861,13 @@ def test_greedy_is_the_likeliest_and_probabilities_are_the_models(writer: Alone)
     logits = writer.model.logits().astype(np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()
-    token, probability = choose(writer.model.logits(), 0.0, np.random.default_rng(0))
+    token, probability = choose(writer.model.logits(), Sampling(), np.random.default_rng(0))
     assert token == int(np.argmax(logits))
     assert probability == pytest.approx(chances[token], rel=1e-4)
+    narrow, any_seed = Sampling(temperature=5.0, top_p=0.01), np.random.default_rng(1)
+    assert choose(writer.model.logits(), narrow, any_seed)[0] == token, "of so small a share it is the only one"
+    wide = replace(narrow, top_p=1.0)
+    assert len({choose(writer.model.logits(), wide, any_seed)[0] for _ in range(20)}) > 1
 
 
 def drafts(writer: Alone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -1339,10 +1378,56 @@ def test_a_ping_is_answered_with_what_was_done_since() -> None:
     while work() != -1:  # it has nothing to do, soon after it has answered
         pass
     assert work() == -1
-    say(process, packed(Write("import os\n", Sampling(900, 1.0, 3)), 2))
+    say(process, packed(Write((Segment("import os\n"),), Sampling(900, 1.0, 3)), 2))
     found = {work() for _ in range(5) if not time.sleep(0.1)}
     assert len(found) > 1 and -1 not in found
     finish(process)
+
+
+def steps_done(process: subprocess.Popen[bytes]) -> int:
+    """The number of steps so far, asked of a process that has work. What it has said before that is passed over."""
+    say(process, packed(messages.Ping()))
+    while not isinstance(message := hear(process)[0], messages.Alive):
+        pass
+    return message.work
+
+
+def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> None:
+    text, sampling = "import os\n", Sampling(400, 1.0, 3)
+    process = start_engine()
+    say(process, packed(Write(text, sampling), 1))
+    free = hear_written(process, 1)
+    assert free.generated > 100
+    say(process, packed(Write(text, sampling), 2))
+    while not isinstance(hear(process)[0], Piece):
+        pass
+    say(process, packed(messages.Hold(COMPLETION)))
+    held = steps_done(process)
+    time.sleep(0.2)
+    assert steps_done(process) == held
+    say(process, packed(messages.Cancel(), 3), packed(messages.Hold(CHAT)))
+    while steps_done(process) == held:
+        pass
+    say(process, packed(messages.Hold(COMPLETION)), packed(messages.Hold(NOTHING)))
+    assert hear_written(process, 2).text == free.text
+    finish(process)
+
+
+def test_a_process_may_be_held_while_it_loads_and_ends_with_its_server_all_the_same() -> None:
+    process = subprocess.Popen(python("tabby_lsp.engine.process"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    say(process, packed(messages.Load(__version__, SETTINGS, held=COMPLETION)), packed(Write("x", Sampling(1)), 1))
+    time.sleep(1)
+    say(process, packed(messages.Ping()))
+    while not isinstance(message := hear(process)[0], messages.Alive):
+        assert not isinstance(message, messages.Ready), "it is loaded behind what is more urgent"
+    finish(process)
+
+
+def hear_written(process: subprocess.Popen[bytes], id: int) -> Written:
+    while True:
+        message, of = hear(process)
+        if isinstance(message, Written) and of == id:
+            return message
 
 
 def test_a_closed_pipe_ends_the_process_at_its_work() -> None:
@@ -1371,7 +1456,7 @@ async def test_pieces_add_up_to_the_text() -> None:
             assert all(0 < each <= 1 for each in candidate.probabilities)
             assert candidate.text.startswith(job.text) or job.text.startswith(candidate.text)
         assert pieces
-        written = engine.write(Write("import os\n", Sampling(5)))
+        written = engine.write(Write((Segment("import os\n"),), Sampling(5)))
         assert (await written.result).text == written.text != ""
     finally:
         await engine.close()
@@ -1447,7 +1532,10 @@ async def test_an_engine_that_is_stopped_or_killed_at_its_work_is_replaced(
     try:
         await engine.ready()
         assert engine.pid is not None
-        jobs = [engine.complete(request("x = ", 4)), engine.write(Write(TEXT[:2000], Sampling(500, 1.0, 1)))]
+        jobs = [
+            engine.complete(request("x = ", 4)),
+            engine.write(Write((Segment(TEXT[:2000]),), Sampling(500, 1.0, 1))),
+        ]
         monkeypatch.setattr(child, "PING_SECONDS", 0.02)  # what a stopped one leaves unanswered takes 0.2 s
         os.kill(engine.pid, stop)
         while engine.state.phase != "restarting":
@@ -1489,7 +1577,10 @@ async def test_an_engine_killed_again_and_again_is_always_back(monkeypatch: pyte
         for number in range(int(os.environ.get("TABBY_LSP_KILLS", "5"))):
             await engine.ready()
             begin = chance.randrange(3000)
-            jobs = [engine.complete(request(TEXT[: begin + 300], 64)), engine.write(Write("import os\n", Sampling(99)))]
+            jobs = [
+                engine.complete(request(TEXT[: begin + 300], 64)),
+                engine.write(Write((Segment("import os\n"),), Sampling(99))),
+            ]
             await asyncio.sleep(chance.random() * 0.3)
             assert engine.pid is not None
             with contextlib.suppress(ProcessLookupError):

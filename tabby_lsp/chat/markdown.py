@@ -154,13 +154,14 @@ class Answer:
     def _brackets(self, text: str, place: int, is_all: bool) -> tuple[str, int]:
         """Numbers of excerpts, or a bracket as it is."""
         found = _NUMBERS.match(text, place)
-        if found is None or text[found.end() : found.end() + 1] in ("(", ":"):
+        if found is None:
             maybe = _MAYBE_NUMBERS.match(text, place)
-            if not is_all and found is None and maybe and maybe.end() == len(text):
+            if not is_all and maybe and maybe.end() == len(text):
                 return "", place
             return text[place], place + 1
         if not is_all and found.end() == len(text):
             return "", place
+        following = text[found.end() : found.end() + 1]
         asked = [int(each) for each in re.findall(r"\d+", found[1])]
         if 0 in asked:  # an index of an array
             return found[0], found.end()
@@ -168,8 +169,11 @@ class Answer:
         self.cited += [each for each in given if each not in self.cited]
         blank = found[0][: len(found[0]) - len(found[0].lstrip())]
         if not given:  # what stood on both sides must not come together, as in "<[9]b>"
-            blank = "" if text[found.end() : found.end() + 1] in _AFTER_NUMBERS else " "
-        return blank + "".join(map(self._link, given)), found.end()
+            blank = "" if following in _AFTER_NUMBERS else " "
+        shown = blank + "".join(map(self._link, given))
+        if given and self._markdown and following in ("(", ":"):  # of a link, or of the definition of one
+            return f"{shown}\\{following}", found.end() + 1
+        return shown, found.end()
 
     def _backticks(self, text: str, place: int, is_all: bool) -> tuple[str, int]:
         """Code within a line, or a run of backticks that begins none."""

@@ -11,27 +11,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from tabby_lsp.chat.template import Form, TemplateError, chatml_form, own_form, plain_form
-from tabby_lsp.data import to_json
+from tabby_lsp.data import Dialect, to_json
 from tabby_lsp.processes import machine
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
 # A template takes milliseconds, the process a fifth of a second; on a machine that has much else to do, some seconds.
 RENDER_SECONDS = 10.0
 RENDER_BYTES = 1 << 30  # of addresses: Python and Jinja take a quarter of it
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What a model's file says of how it is asked."""
-
-    template: str = ""
-    bos: str = ""  # the texts of its first and last token
-    eos: str = ""
-    chatml: bool = False  # whether it has the tokens of ChatML
 
 
 def form_of(dialect: Dialect, roles: tuple[str, ...]) -> Form:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,11 +19,12 @@ from tabby_lsp.data import (
     CompletionInfo,
     CompletionRequest,
     CompletionSettings,
+    Dialect,
     ModelInfo,
     ModelSettings,
 )
 from tabby_lsp.engine import messages
-from tabby_lsp.engine.messages import Complete, MessageError, Settle, Write, Written
+from tabby_lsp.engine.messages import Complete, Count, Counted, MessageError, Settle, Write, Written
 from tabby_lsp.engine.scheduler import CHAT, NOTHING, READ_AHEAD
 from tabby_lsp.processes.child import SILENT_PINGS, Child
 
@@ -34,7 +35,7 @@ LOADING_PINGS = 60
 # is given as long as so many such steps would take.
 STEP_TOKENS, STEPS_WAITED = 16, 4
 
-Answer = TypeVar("Answer", Completion, CompletionInfo, Written)
+Answer = TypeVar("Answer", Completion, CompletionInfo, Written, Counted)
 
 
 UNLOADED = "Nothing was asked of the model for a while: it has been unloaded, and the next request loads it again."
@@ -51,6 +52,7 @@ class EngineState:
     info: ModelInfo | None = None
     completion: CompletionInfo | None = None  # of an engine that completes
     reason: str = ""
+    dialect: Dialect | None = None  # there is one as soon as there is a model
 
     @property
     def settled(self) -> bool:
@@ -152,8 +154,12 @@ class Engine:
         return self._begin(Complete(dataclasses.replace(request, settings=settings)))
 
     def write(self, request: Write) -> Job[Written]:
-        """Goes on from a text, as `complete` does; completions come first."""
+        """Goes on from a prompt, as `complete` does; completions come first."""
         return self._begin(request)
+
+    def count(self, texts: Sequence[str]) -> Job[Counted]:
+        """How many tokens each of some texts is."""
+        return self._begin(Count(tuple(texts)))
 
     def settle(self, completion: CompletionSettings) -> None:
         """Other settings apply to completions from now on. `state` says what they come to."""
@@ -209,17 +215,17 @@ class Engine:
         job: Job[CompletionInfo] = self._put(Settle(completion))
 
         def settled(result: asyncio.Future[CompletionInfo]) -> None:
-            info = self.state.info
-            if completion != self.completion or result.cancelled() or info is None:
+            state = self.state
+            if completion != self.completion or result.cancelled() or state.info is None:
                 return
             if (error := result.exception()) is not None:
-                self._set_state(EngineState("failed", 100, info, reason=str(error)))
+                self._set_state(dataclasses.replace(state, phase="failed", completion=None, reason=str(error)))
             else:
-                self._set_state(EngineState("ready", 100, info, result.result()))
+                self._set_state(dataclasses.replace(state, phase="ready", completion=result.result(), reason=""))
 
         job.result.add_done_callback(settled)
 
-    def _begin(self, request: Complete | Write) -> Job[Any]:
+    def _begin(self, request: Complete | Write | Count) -> Job[Any]:
         if self.state.phase == "unloaded":
             self.start()
         if self.state.phase not in ("restarting", "failed", "closed"):
@@ -306,7 +312,7 @@ class Engine:
         if isinstance(message, messages.Progress):
             self._set_state(EngineState("loading", message.percent))
         elif isinstance(message, messages.Ready):
-            self._set_state(EngineState("ready", 100, message.model, message.completion))
+            self._set_state(EngineState("ready", 100, message.model, message.completion, dialect=message.dialect))
             if self.completion is not None and self.completion != self._greeted_with:
                 self._settle(self.completion)
         elif isinstance(message, messages.Failed):
@@ -332,7 +338,7 @@ class Engine:
             job.result.set_result(message.completion)
         elif isinstance(message, messages.Settled):
             job.result.set_result(message.info)
-        elif isinstance(message, messages.Written):
+        elif isinstance(message, messages.Written | Counted):
             job.result.set_result(message)
         elif isinstance(message, messages.Refused):
             job.result.set_exception(EngineError(message.reason))

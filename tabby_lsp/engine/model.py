@@ -18,7 +18,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from tabby_lsp.data import ModelSettings
+from tabby_lsp.data import Dialect, ModelSettings
 from tabby_lsp.engine.abort import AbortFlag
 from tabby_lsp.engine.loading import ModelError, checked_files, fitted, gpus, last_line, listen_to_log, load
 from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, outputs
@@ -94,6 +94,16 @@ class Model:
         buffer = ctypes.create_string_buffer(512)
         size = llama_cpp.llama_model_meta_val_str(self._handle, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
+
+    @property
+    def dialect(self) -> Dialect:
+        vocab = self.vocab
+        template = llama_cpp.llama_model_chat_template(self._handle, None) or b""
+        chatml = None not in (vocab.token("<|im_start|>"), vocab.token("<|im_end|>"))
+        # Where a file names no first token, llama.cpp takes one that is a comma in most vocabularies.
+        first, last = (vocab.text(each) for each in (vocab.bos, vocab.eos))
+        bos, eos = (each if each in vocab.controls() else "" for each in (first, last))
+        return Dialect(template.decode("utf-8", "replace"), bos, eos, chatml)
 
     @property
     def description(self) -> str:

@@ -20,6 +20,7 @@ from tabby_lsp.engine.messages import (
     Cancel,
     Cancelled,
     Complete,
+    Count,
     Failed,
     Hold,
     Load,
@@ -75,7 +76,8 @@ def main() -> None:
     try:
         urgency = COMPLETION if load.completion else CHAT
         worker = Worker(scheduler, Model(load.model, _progress(scheduler, send, urgency)), send)
-        ready = Ready(worker.info, worker.settle(load.completion) if load.completion else None)
+        completion = worker.settle(load.completion) if load.completion else None
+        ready = Ready(worker.info, completion, worker.model.dialect)
     except (ModelError, ValueError) as error:
         _refuse(scheduler, send, str(error))
     except Exception as error:  # whatever it is, it would be the same the next time
@@ -111,7 +113,7 @@ def _take(scheduler: Scheduler, send: Send, message: Message, id: int) -> None:
             send(Cancelled(), id)
     elif isinstance(message, Hold):
         scheduler.hold(message.priority)
-    elif isinstance(message, Complete | Write | Settle):
+    elif isinstance(message, Complete | Write | Count | Settle):
         scheduler.put(id, priority(message), message)
     else:
         send(Refused(f"a {type(message).__name__} at this point means nothing."), id)

@@ -23,6 +23,7 @@ from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.convert import Asked
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
+from tabby_lsp.lsp.models import Models
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, StatusListener, last_completion, model_status, status
 from tabby_lsp.lsp.watching import watch_files
@@ -58,6 +59,7 @@ class TabbyServer(LanguageServer):
         self.engines = Engines(self._engine_state)
         self.suggestions: Suggestions | None = None
         self.index = Indexing(self.notify_status)
+        self.models = Models(self)
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
@@ -310,6 +312,7 @@ class TabbyServer(LanguageServer):
         return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed + self._anew)
 
     def _document_changed(self, uri: str, change: Change | None) -> None:
+        self.models.moved()
         self.index.changed(uri, self.protocol.documents.get(uri), change)
         if self.suggestions is None:
             return
