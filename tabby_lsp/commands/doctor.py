@@ -20,7 +20,7 @@ from tabby_lsp.engine import gguf
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engines import completing
 from tabby_lsp.models.registry import ModelNotFound
-from tabby_lsp.processes import cores, gpus, machine
+from tabby_lsp.processes import cores, gpus, machine, power
 from tabby_lsp.processes.gpus import Gpu
 from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
@@ -58,6 +58,8 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
     build = _build(show)
     if build is not None:
         _gpu(build, gpus.gpus(), show)
+    if scarce := power.Look().reason(0.0):
+        _line(show, NOTE, "energy", f"{scarce}: nothing is read ahead, and half of the threads compute")
     _settings([*problems, *more], show)
     _folder(show)
     return 0 if await _model(settings, show) and build is not None else 1
