@@ -155,7 +155,7 @@ class CompletionSettings:
     ahead: bool = _setting(
         True,
         "Whether what may be wanted next is worked out in idle moments: the suggestion after the one that is shown, "
-        "and more of the text around a place that you have jumped to.",
+        "and more of the text around a place that you have jumped to. Not on battery.",
     )
     confidence: float = _setting(
         -1.0,
