@@ -22,7 +22,7 @@ from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engines import CHAT, NO_CHAT_MODEL, completing, model_settings, same_file
 from tabby_lsp.models import overview
 from tabby_lsp.models.registry import ModelNotFound
-from tabby_lsp.processes import cores, gpus, machine
+from tabby_lsp.processes import cores, gpus, machine, power
 from tabby_lsp.processes.gpus import Gpu
 from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
@@ -60,6 +60,8 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
     build = _build(show)
     if build is not None:
         _gpu(build, gpus.gpus(), show)
+    if scarce := power.Look().reason(0.0):
+        _line(show, NOTE, "energy", f"{scarce}: nothing is read ahead, and half of the threads compute")
     _settings([*problems, *more], show)
     _folder(show)
     completes = await _model(settings, show)
