@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tabby_lsp.chat import commit
 from tabby_lsp.chat.conversation import (
     Capacity,
     ChatError,
@@ -28,19 +29,22 @@ from tabby_lsp.chat.conversation import (
 from tabby_lsp.chat.lookup import looked_up
 from tabby_lsp.chat.markdown import Answer, without_control
 from tabby_lsp.chat.rendering import form_of
-from tabby_lsp.chat.sources import Attached, Sources, material
+from tabby_lsp.chat.sources import NOT_GIVEN, Attached, Sources, changes, material
+from tabby_lsp.chat.tasks import commit_message
 from tabby_lsp.chat.template import USER, Form
 from tabby_lsp.chat.thoughts import TAGS, TEXT, THOUGHT, Piece, Thoughts
 from tabby_lsp.data import Dialect, Sampling, Segment
 from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engine.messages import Write, Written
 from tabby_lsp.engines import CHAT, NO_CHAT_MODEL, Engines
+from tabby_lsp.processes import git
 from tabby_lsp.settings import Settings
 
 ONLY_THOUGHTS = "The model has thought, and come to no answer in {tokens} tokens. Ask with a larger max_tokens."
 NO_ANSWER = "The model has written nothing."
 NOTHING_FOUND = "Nothing in the repository was found to fit this question: the answer rests on the model alone."
 
+CHANGES_SHARE = 1 / 2  # of the context, for a diff: the rest is for subjects, the message and a model's own counts
 MOST_CHARACTERS_A_TOKEN = 8  # of a text: code has 3 to 4, prose 4 to 5
 
 STOP, LENGTH = "stop", "length"
@@ -165,6 +169,23 @@ class Assistant:
         except EngineError as error:
             raise ChatError(str(error)) from None
         return Draft(text, written.end == STOP, made.notes, (await engine.ready()).name)
+
+    async def commit_message(self, folder: Path) -> tuple[str, tuple[str, ...]]:
+        """A message for what would be committed in a folder, in the style of its last ones, and what one should know of
+        it. Raises ChatError."""
+        try:
+            bodies = await asyncio.to_thread(git.has_bodies, folder)
+            subjects = await asyncio.to_thread(git.subjects, folder)
+            info = await (await self._engine("")).ready()
+            room = int(info.context_size * CHANGES_SHARE)
+            diff, withheld = await asyncio.to_thread(changes, self._sources(), folder, room)
+        except (git.GitError, EngineError) as error:
+            raise ChatError(str(error)) from None
+        draft = await self.write(*commit_message(diff, commit.instruction(subjects, bodies)))
+        message = commit.message_of(draft.text, bodies)
+        if not message:
+            raise ChatError("The model has written no message. Try again, or with another model.")
+        return message, tuple(NOT_GIVEN.format(name=each, why="a file that is kept from models") for each in withheld)
 
     async def _from_index(self, sources: Sources, question: str, on_piece: OnPiece, manner: Manner) -> Reply:
         found = await asyncio.to_thread(looked_up, sources, question)
