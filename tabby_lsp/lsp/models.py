@@ -112,7 +112,15 @@ class Models:
         if not silent:
             lines = ["models", *map(_line, shown), *problems, "`tabby.useModel` and `tabby.downloadModel` change it."]
             tell(self._server, "\n".join(lines))
-        return {"models": [{_camel(key): value for key, value in asdict(row).items()} for row in shown]}
+        return {"models": [self._as_data(row) for row in shown]}
+
+    def _as_data(self, row: Row) -> Result:
+        """A row in the manner of JSON, with the name by which the other commands know the model."""
+        return {_camel(key): value for key, value in asdict(row).items()} | {"modelId": self._id_of(row)}
+
+    def _id_of(self, row: Row) -> str:
+        named = catalogue.look_up(row.name, catalogue.entries(self._server.settings.models))
+        return row.name if named or not row.path else row.path
 
     # --- tabby.useModel
 
@@ -146,10 +154,7 @@ class Models:
             advice = f"In a terminal: `tabby-lsp models {action} NAME`; here `tabby.restart` then takes it."
             tell(self._server, "\n".join([question, *by_title, advice]))
         row = by_title.get(answer or "")
-        if row is None:
-            return ""
-        named = catalogue.look_up(row.name, catalogue.entries(self._server.settings.models))
-        return row.name if named or not row.path else row.path
+        return self._id_of(row) if row else ""
 
     async def _use(self, name: str, role: str) -> Result:
         """Writes a model into the settings and loads it; one that cannot be loaded is taken out again."""
