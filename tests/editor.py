@@ -24,7 +24,7 @@ from typing import Any
 
 from conftest import MODEL
 
-from tabby_lsp.lsp.stdio import FrameReader
+from tabby_lsp.lsp.frames import FrameReader
 
 Json = dict[str, Any]
 WAIT = 60.0  # seconds until a test gives up, far beyond what anything takes

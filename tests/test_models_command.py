@@ -20,7 +20,8 @@ from hub import REPOSITORY, Hub, running
 
 from tabby_lsp import cli
 from tabby_lsp.commands import options, terminal
-from tabby_lsp.models import cache, catalogue, finder, gguf, overview, starter
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, finder, overview, starter
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalModel
 

@@ -12,7 +12,8 @@ from typing import Any
 import ggufs
 import pytest
 
-from tabby_lsp.models import cache, catalogue, client, finder, gguf
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, client, finder
 from tabby_lsp.models import packages as packages_room
 from tabby_lsp.models.catalogue import Entry, Member, Part, Source
 from tabby_lsp.models.transfer import Job, Refused

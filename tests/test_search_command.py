@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tabby_lsp.commands import listing
 from tabby_lsp.index.client import Indexer
+from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.plan import plan
 from tabby_lsp.index.search import Search
 from tabby_lsp.settings import IndexSettings, Settings
@@ -89,8 +92,56 @@ def test_an_answer_of_an_old_index_says_how_old_it_is(folder: Path, monkeypatch:
     monkeypatch.setattr(listing, "REFRESH_SECONDS", 0.0)
     (folder / "basket.py").write_text("\n" + BASKET, encoding="utf-8")
     found = asyncio.run(listing.find("Basket.total", str(folder), Settings(), 5, show))
-    assert not found.refreshed and "what is newer than it (just now) may be missing" in found.notes[0]
+    assert not found.refreshed and "a moment old: what is newer may be missing" in found.notes[0]
     assert found.answer.citations[0].line == 2, "it is checked all the same"
+    with sqlite3.connect(database_of(folder)) as database:
+        database.execute("UPDATE roots SET scanned = ?", (time.time() - 3 * 86_400,))
+    database.close()
+    found = asyncio.run(listing.find("Basket.total", str(folder), Settings(), 5, show))
+    assert "The index is 3 days old" in found.notes[0], "since when all of it was looked at, whatever was written since"
+
+
+def test_a_first_index_that_takes_too_long_is_asked_as_far_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "FIRST_SECONDS", 0.0)
+    found = asyncio.run(listing.find("total", str(folder), Settings(), 5, lambda text: None))
+    assert not found.refreshed and found.answer.citations == ()
+    assert "holds 0 files so far: `tabby-lsp index` reads the others" in found.notes[0]
+
+
+def database_of(folder: Path) -> str:
+    wanted, _ = plan([folder], IndexSettings())
+    assert wanted is not None
+    return wanted.database
+
+
+def set_version(folder: Path, version: int) -> None:
+    database = sqlite3.connect(database_of(folder))
+    database.execute(f"PRAGMA user_version = {version}")
+    database.close()
+
+
+def test_an_index_of_an_older_version_is_made_anew_before_it_is_asked(folder: Path) -> None:
+    for arguments, shown in ((("search", "Basket.total"), "basket.py:2"), (("map",), "class Basket")):
+        assert command("index", cwd=folder).returncode == 0
+        set_version(folder, VERSION - 1)
+        assert "of another version: it is made anew" in command("index", "--list", cwd=folder).stdout
+        result = command(*arguments, cwd=folder)
+        assert (result.returncode, result.stderr) == (0, "") and shown in result.stdout
+        assert "another version" not in command("index", "--list", cwd=folder).stdout
+
+
+def test_an_index_of_a_newer_version_is_left_alone_until_it_is_forgotten(folder: Path) -> None:
+    assert command("index", cwd=folder).returncode == 0
+    set_version(folder, VERSION + 1)
+    for arguments in (("search", "Basket.total"), ("map",), ("index",)):
+        result = command(*arguments, cwd=folder)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "newer tabby-lsp" in result.stderr and "index --forget" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert command("index", "--forget", ".", cwd=folder).returncode == 0
+    assert command("search", "Basket.total", cwd=folder).stdout.startswith("basket.py:2")
 
 
 def test_a_question_that_cannot_be_asked_says_what_to_do(folder: Path) -> None:

@@ -33,6 +33,7 @@ MOST_TERMS, MOST_PLACES, ALL_PLACES = 48, 500, 2_000
 QUESTION_PLACES, CANDIDATES = 200_000, 150
 NAMES_WEIGHT = 5.0  # of names beside the text, in the order of candidates
 MOST_NAMED = 5
+MOST_WEIGHED = 20_000  # files of which a map is made: that takes some seconds and 150 MB
 SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
 
 _WORD = re.compile(r"[\w$]+")
@@ -59,21 +60,14 @@ class Hit:
 class Search:
     """To be used by one thread at a time."""
 
-    def __init__(self, path: Path | None, connection: sqlite3.Connection | None = None) -> None:
-        """Of a file, or by a connection that the store has already: it is then left open."""
-        self._path = path
-        self._database = connection
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: sqlite3.Connection | None = None
         self._node: tuple[int, int] | None = None
         self._common: set[str] = set()  # terms found to be in too many chunks; few, since they are common
 
-    @property
-    def path(self) -> Path:
-        """Of the file. Not to be asked where there is none."""
-        assert self._path is not None
-        return self._path
-
     def close(self) -> None:
-        if self._path is not None and self._database is not None:
+        if self._database is not None:
             self._database.close()
             self._database = None
 
@@ -124,17 +118,28 @@ class Search:
         rows = self._rows(query, (self._file(path),))
         return [_import(*row) for row in rows]
 
+    def scanned(self) -> float | None:
+        """When all that is indexed was looked at for the last time, in seconds since 1970; None if it never was."""
+        query = "SELECT min(scanned), count(*) = count(scanned) FROM roots"
+        return next((when for when, all_of_it in self._rows(query) if all_of_it), None)
+
     def files(self) -> list[FileUses]:
-        """Every file with what it defines, imports and uses, by its path."""
+        """Files with what they define, import and use, by their paths; of very many the first `MOST_WEIGHED`."""
+        first = (
+            "SELECT files.id FROM files JOIN roots ON roots.id = root ORDER BY roots.path, files.path"
+            f" LIMIT {MOST_WEIGHED}"
+        )
         query = (
             f"SELECT files.id, {_FILE}, uses.names FROM files JOIN roots ON roots.id = root"
-            " LEFT JOIN uses ON uses.file = files.id ORDER BY roots.path, files.path"
+            f" LEFT JOIN uses ON uses.file = files.id ORDER BY roots.path, files.path LIMIT {MOST_WEIGHED}"
         )
         symbols: dict[int, list[Symbol]] = {}
-        for file, *row in self._rows(f"SELECT file, {_SYMBOL} FROM symbols ORDER BY file, first, last DESC"):
+        in_order = f"SELECT file, {_SYMBOL} FROM symbols WHERE file IN ({first}) ORDER BY file, first, last DESC"
+        for file, *row in self._rows(in_order):
             symbols.setdefault(file, []).append(Symbol(*row))
         imports: dict[int, list[Import]] = {}
-        for file, *row in self._rows("SELECT file, module, names, alias FROM imports ORDER BY rowid"):
+        in_order = f"SELECT file, module, names, alias FROM imports WHERE file IN ({first}) ORDER BY rowid"
+        for file, *row in self._rows(in_order):
             imports.setdefault(file, []).append(_import(*row))
         return [
             FileUses(
@@ -306,15 +311,13 @@ class Search:
             return []
 
     def _opened(self) -> sqlite3.Connection | None:
-        if self._path is None:
-            return self._database
-        status = os.stat(self._path)
+        status = os.stat(self.path)
         node = (status.st_dev, status.st_ino)
         if self._database is None or node != self._node:
             self.close()
             self._node = node
             self._common.clear()
-            address = Path(os.path.abspath(self._path)).as_uri() + "?mode=ro"
+            address = Path(os.path.abspath(self.path)).as_uri() + "?mode=ro"
             self._database = sqlite3.connect(
                 address, timeout=1, uri=True, isolation_level=None, check_same_thread=False
             )

@@ -61,7 +61,7 @@ class Upkeep:
     """Of one store. `reading` is told, before a text is read, what to blame if that is the end of the process."""
 
     def __init__(self, plan: Plan, reading: Callable[[str], None], deaths: Mapping[str, int]) -> None:
-        """Raises sqlite3.OperationalError as `Store.open` does."""
+        """Raises NoFile as `Store.open` does, and so may every method."""
         self.store = Store.open(Path(plan.database))
         self.state = IndexState(scanning=True)
         self.done = self.total = 0
@@ -227,22 +227,13 @@ class Upkeep:
         self._rebuilt = self.store.rebuilt
         return again
 
-    def glance(self) -> None:
-        """Puts back at once what a second server took: it drops all buffers as it begins, and reads the disk."""
-        if self.store.moved():
-            self.put_buffers()
-
     def put_buffers(self) -> None:
-        """Those that are gone. Where another server has the same file open, the text that came last counts: two that
-        put theirs back in turn would never come to an end.
+        """Those that are gone: a second server drops all as it begins. Where it has the same file open, the text that
+        came last counts: two that put theirs back in turn would never come to an end.
         """
         for folder, path in list(self._buffers):
             if not self.store.has_buffer(Path(folder), path):
                 self._put_buffer(folder, path)
-
-    @property
-    def has_buffers(self) -> bool:
-        return bool(self._buffers)
 
     def refresh(self) -> None:
         """Counts what there is. Costs some time in a large index."""

@@ -11,12 +11,15 @@ from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
-from tabby_lsp.lsp import convert, stdio
+from tabby_lsp.lsp import convert
 from tabby_lsp.lsp.dialogue import refuse
+from tabby_lsp.lsp.frames import FrameReader
 from tabby_lsp.lsp.models import Unclear, wish
 from tabby_lsp.lsp.protocol import COMMAND, plain
 from tabby_lsp.lsp.server import Read, TabbyServer
 from tabby_lsp.lsp.watching import SECTION, watch_configuration
+from tabby_lsp.processes import streams
+from tabby_lsp.processes.streams import Writer
 
 log = logging.getLogger(__name__)
 
@@ -220,19 +223,12 @@ async def _done_or_begun(ls: TabbyServer, work: Any, arguments: Sequence[Any]) -
 
 async def serve(server: TabbyServer, read_from: int, write_to: int) -> int:
     """Serves on two descriptors until the client says exit or closes its end. Returns the exit status."""
-    loop = asyncio.get_running_loop()
-    incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def deliver(data: bytes | None) -> None:
-        loop.call_soon_threadsafe(incoming.put_nowait, data)
-
-    stdio.read_frames(read_from, deliver, lambda: deliver(None))
-    writer = stdio.FrameWriter(write_to)
+    writer = Writer(write_to)
     server.protocol.set_writer(writer)
-    frames = stdio.FrameReader()
+    frames = FrameReader()
     code = 0
     try:
-        while (data := await incoming.get()) is not None:
+        async for data in streams.read(read_from):
             for body in frames.feed(data):
                 server.protocol.receive(body)
                 # A handler that has just been started takes the text it is about before its first await. Let it,

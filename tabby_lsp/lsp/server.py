@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import EngineError, EngineState
-from tabby_lsp.engines import COMPLETION, Engines
+from tabby_lsp.engines import COMPLETION, ROLES, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.convert import Asked
@@ -88,17 +88,18 @@ class TabbyServer(LanguageServer):
             self._set_habits(self.suggestions)
         if self.settings.completion.trigger != before.completion.trigger:
             self.notify_status()
-        if restarts and self.engines.needs_restart(self.settings):
-            self.spawn(self.restart())
+        roles = self.engines.needs_restart(self.settings) if restarts else ()
+        if roles:
+            self.spawn(self.restart(roles))
         else:
             self.engines.settle(self.settings)
 
-    def read_settings(self) -> None:
-        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
-        changed it."""
+    def read_settings(self, restarts: bool = False) -> None:
+        """Reads config.toml again, before a restart, or with one of the engines that it changes. What is wrong with it
+        is said again, too: somebody has just changed it."""
         self.layers, self.problems = self._read()
         self._warned.clear()
-        self.configure(restarts=False)
+        self.configure(restarts)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -116,11 +117,14 @@ class TabbyServer(LanguageServer):
         """That of the engine that completes."""
         return self.engines.states[COMPLETION]
 
-    async def restart(self) -> None:
-        """Starts the engines with the settings as they are now, in the place of those that run."""
+    async def restart(self, roles: Iterable[str] = ROLES) -> None:
+        """Starts the engines of these roles with the settings as they are now, in the place of those that run."""
+        if COMPLETION not in roles:
+            await self.engines.restart(self.settings, roles)
+            return
         if self.suggestions is not None:
             self.suggestions.reset()
-        await self.engines.restart(self.settings)
+        await self.engines.restart(self.settings, roles)
         engine = self.engines.get(COMPLETION)
         if engine is None:
             return
@@ -137,11 +141,13 @@ class TabbyServer(LanguageServer):
 
     def _engine_state(self, role: str, state: EngineState) -> None:
         self.notify_status()
-        if state.phase == "failed":
+        if state.phase == "failed" and role == COMPLETION:
             self.warn([f"Code completion is not available. {state.reason}"])
+        elif state.phase == "failed":  # whoever asks for it is told
+            log.warning("%s is not available: %s", role, state.reason)
         elif state.info is not None:
-            log.info("%s", state.info)
-            if self.suggestions is not None:
+            log.info("%s: %s", role, state.info)
+            if self.suggestions is not None and role == COMPLETION:
                 self.suggestions.confidence = state.completion.confidence if state.completion else 0.0
             self.warn(list(state.notes))
         elif state.phase == "restarting":
@@ -179,7 +185,7 @@ class TabbyServer(LanguageServer):
         if shown is None:
             return
         percent, told = 0, time.monotonic()  # what its beginning has said
-        while self.state.info is None and self.state.phase != "failed":
+        while not self.state.settled:
             if self.state.percent != percent and time.monotonic() - told >= LOADING_SECONDS:
                 percent, told = self.state.percent, time.monotonic()
                 shown.report(percent)

@@ -12,7 +12,8 @@ from typing import Any
 
 from tabby_lsp import config, config_file
 from tabby_lsp.data import OwnModel
-from tabby_lsp.models import catalogue, finder, gguf, starter
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import catalogue, finder, starter
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
 

@@ -21,7 +21,7 @@ from tabby_lsp import config
 from tabby_lsp.models import cache, catalogue, choice, finder, overview
 from tabby_lsp.models.catalogue import Entry
 from tabby_lsp.models.finder import Found
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores, machine
 from tabby_lsp.settings import Settings
 
 # Days until somebody who said "not now" is asked again, the first time, the second, and each time from then on: not the
@@ -51,8 +51,8 @@ def suitable(settings: Settings) -> Offer | None:
     By cores and memory alone. What the engine has measured is the starter's speed, whose matrices are so small that it
     says little of a real model's; and `models recommend` would take all cores for ten seconds from one who types.
     """
-    cores, free = machine.core_count(), machine.available_memory()
-    best = overview.recommended(cores, free)[0]
+    processors, free = cores.processors(), machine.available_memory()
+    best = overview.recommended(processors, free)[0]
     names = overview.SUITABLE["completion"]
     known = catalogue.entries(settings.models)
     here = finder.everything()

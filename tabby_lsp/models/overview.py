@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tabby_lsp import config
-from tabby_lsp.engine.memory import SPARE_SEQUENCES, cache_bytes, scratch_bytes
-from tabby_lsp.models import catalogue, choice, finder, gguf, registry
+from tabby_lsp.engine import gguf
+from tabby_lsp.engine.memory import SPARE_SEQUENCES, need
+from tabby_lsp.models import catalogue, finder, registry
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores, machine
 from tabby_lsp.settings import LocalModel, Settings
 
 # Bytes of a file for each of the model's weights. Q8_0 has 34 for 32 of them; Q4_K_M mixes kinds: 2.50 GB for the 4.02
@@ -22,7 +23,6 @@ BYTES_PER_WEIGHT = {"Q8_0": 34 / 32, "Q4_K_M": 0.62}
 # `memory_of` gives for three sequences of 4096 tokens 0.2 GB with Qwen2.5-Coder's 0.5B, 0.4 GB with its 1.5B and 0.9 GB
 # with its 7B.
 EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.2e9
-OUTPUTS = 8  # tokens whose logits are kept at once: see engine/model.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Row:
 
 def in_use(settings: Settings) -> tuple[dict[str, str], list[str]]:
     """The file of the model of each role, as far as there is one, and why there is none."""
-    ids = {"completion": settings.model.completion.local.model_id, "chat": choice.written("chat")}
+    ids = {"completion": settings.model.completion.local.model_id, "chat": settings.model.chat.local.model_id}
     used, problems = {}, []
     for role, model_id in ids.items():
         if model_id or role == "completion":
@@ -61,7 +61,7 @@ def table(settings: Settings) -> tuple[list[Row], list[str]]:
     eight programs and reads the heads of all files in them.
     """
     used, problems = in_use(settings)
-    wanted = recommended(machine.core_count(), machine.available_memory())
+    wanted = recommended(cores.processors(), machine.available_memory())
     entries = catalogue.entries(settings.models)
     return rows(entries, finder.everything(), used, settings.model.completion.local, wanted), problems
 
@@ -79,11 +79,8 @@ def size_text(size: int, estimated: bool = False) -> str:
 
 def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
     """Bytes that a model takes, estimated from its head as the engine estimates them when it has loaded it."""
-    trained = header.context_length
-    context = min(local.context_size, trained) if trained else local.context_size
-    tokens = context * (local.parallelism + SPARE_SEQUENCES)
-    cache = cache_bytes(header.layers, header.heads_kv, header.key_length, header.value_length, tokens)
-    return weights + cache + scratch_bytes(header.width, header.vocabulary, OUTPUTS)
+    context = min(local.context_size, header.context_length or local.context_size)
+    return need(header, weights, context, local.parallelism + SPARE_SEQUENCES).total
 
 
 def memory_of_size(size: int) -> int:

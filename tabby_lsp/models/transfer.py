@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tabby_lsp.models import cache, gguf, hub
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, hub
 from tabby_lsp.models.catalogue import Part
 from tabby_lsp.models.hub import Beyond, Interrupted, Unreachable
 from tabby_lsp.processes import machine
