@@ -465,6 +465,18 @@ def test_a_model_that_cannot_be_loaded_is_taken_out_again(hub: Hub, root: Path, 
     assert after.startswith(before) and 'model_id = ""' in after
 
 
+def test_a_model_for_chat_is_used_when_it_is_first_needed(hub: Hub, root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(MODEL)
+    with editor() as client:
+        client.start(ASKS)
+        run(client, "tabby.useModel", str(other), "chat")
+        wait_shown(client, "other.gguf serves chat from now on. It is loaded when it is first needed.")
+        status = client.request("tabby/status", {})
+        assert status["models"]["chat"]["phase"] == "unloaded" and status["modelPath"] == str(starter.MODEL)
+    assert f'[model.chat.local]\nmodel_id = "{other}"' in (root / "config.toml").read_text(encoding="utf-8")
+
+
 def test_an_editor_that_chooses_the_model_itself_is_told(hub: Hub, tmp_path: Path) -> None:
     other = tmp_path / "other.gguf"
     other.write_bytes(MODEL)
