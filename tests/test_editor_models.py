@@ -215,7 +215,7 @@ def test_an_editor_that_cannot_ask_tells_once(hub: Hub, root: Path) -> None:
         client.start(INLINE)
         client.open("import os\n")
         message = wait_shown(client, "`tabby.downloadModel`")
-        assert "would suit this machine: size not known, licence apache-2.0" in message
+        assert "(size not known, licence apache-2.0) would suit this machine: the command" in message
         assert "`tabby-lsp models get Qwen2.5-Coder-" in message and not questions(client)
     assert json.loads((root / "lsp" / "offer.json").read_text(encoding="utf-8"))["answer"] == "never"
 
@@ -264,7 +264,7 @@ def test_what_is_here_already_is_offered_as_it_is(hub: Hub, folder: Path) -> Non
         client.start(ASKS)
         client.open("import os\n")
         wait_shown(client, "is loaded, and completes from now on")
-        assert "would suit this machine and is here already" in questions(client)[0]
+        assert "would suit this machine, and is here already" in questions(client)[0]
         assert model_path(client) == str(file) and not hub.requests
 
 

@@ -84,15 +84,15 @@ class Models:
         if offered is None or not await asyncio.to_thread(offer.may_ask, datetime.date.today()):
             return
         name = offered.entry.name
-        here = " and is here already" if offered.found else ""
-        text = f"Suggestions come from the small starter model. {name} would suit this machine{here}: {offered.facts}."
+        here = ", and is here already" if offered.found else ""
+        text = f"Suggestions come from the small starter model. {name} {offered.facts} would suit this machine{here}"
         action = USE if offered.found else DOWNLOAD
         answer = await ask(self._server, text, action, NOT_NOW, NEVER)
         if answer in (None, NEVER):  # a message is no question, and is not shown twice
             await asyncio.to_thread(offer.never_again)
         if answer is None:
             command, verb = ("tabby.useModel", "use") if offered.found else ("tabby.downloadModel", "get")
-            tell(self._server, f"{text} The command `{command}`, or `tabby-lsp models {verb} {name}` in a terminal.")
+            tell(self._server, f"{text}: the command `{command}`, or `tabby-lsp models {verb} {name}` in a terminal.")
         elif answer == action and offered.found:
             await self._use(name, COMPLETION)
         elif answer == action:
