@@ -16,7 +16,7 @@ import pytest
 from conftest import MODEL
 from editor import gone
 
-from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling
+from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Write
 from tabby_lsp.engines import CHAT, COMPLETION, Engines, model_settings
@@ -57,7 +57,7 @@ def completer(engines: Engines) -> Engine:
 
 
 def write(engine: Engine, tokens: int = 4) -> Any:
-    return engine.write(Write("def add(a, b):\n", Sampling(tokens)))
+    return engine.write(Write((Segment("def add(a, b):\n"),), Sampling(tokens)))
 
 
 def complete(engine: Engine, text: str = "import os\nimport ", tokens: int = 4) -> Any:
