@@ -540,7 +540,7 @@ def test_a_process_that_dies_holds_nobody_up(hub: Hub, interruptible: None, how:
     wait_for(lambda: any(each.stat().st_size > 1_000_000 for each in blobs.glob("*.incomplete")))
     process.send_signal(how)
     events = events_of(process)
-    assert events[-1]["event"] == ("stopped" if how == signal.SIGINT else "plan") or events[-1]["event"] == "progress"
+    assert events[-1]["event"] == ("plan" if how == signal.SIGKILL else "stopped") or events[-1]["event"] == "progress"
     hub.ended.set()
     events = get(source)
     assert path_of(events).read_bytes() == data

@@ -277,6 +277,24 @@ def test_a_machine_without_room_is_offered_nothing(monkeypatch: pytest.MonkeyPat
     assert offer.suitable(Settings()) is None
 
 
+def test_an_editor_ends_over_the_question(hub: Hub) -> None:
+    with Editor(command=IMPATIENT, model=None, answers=False) as client:
+        client.initialize(ASKS)
+        client.open("import os\n")
+        answered: list[str] = []
+
+        def asked(message: Json) -> bool:
+            if "id" in message and not is_question(message) and message["id"] not in answered:
+                answered.append(message["id"])
+                client.reply(message, None)
+            return is_question(message)
+
+        client.wait(asked)
+        client.request("shutdown", None)
+        client.notify("exit", None)
+        assert client.process.wait(WAIT) == 0
+
+
 # --- the commands
 
 
