@@ -320,7 +320,7 @@ def test_a_download_by_name_shows_what_comes_first(hub: Hub, folder: Path) -> No
         assert run(client, "tabby.downloadModel", REPOSITORY) == {}
         client.wait(is_question)
         (asked,) = questions(client)
-        assert f"{NAME}, 0.00 GB, from {REPOSITORY}" in asked and "licence: apache-2.0" in asked
+        assert f"{NAME}, 4.46 MB, from {REPOSITORY}" in asked and "licence: apache-2.0" in asked
         assert f"to: {folder}" in asked and "GB free" in asked
         client.request("tabby/status", {})
         assert not hub.asked_for_files() and not client.shown()

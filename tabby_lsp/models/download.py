@@ -192,8 +192,12 @@ def _end_with_who_asked() -> None:
 
 def main() -> int:
     def emit(event: str, **values: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries once more at its end
+            raise
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: pip, where that is at work, ends with us
     try:

@@ -24,13 +24,15 @@ import tempfile
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 
-from hub import Hub, running  # noqa: E402
+import ggufs  # noqa: E402
+from hub import REPOSITORY, Hub, running  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.style import Style  # noqa: E402
 from rich.text import Text  # noqa: E402
@@ -59,6 +61,40 @@ def run(command: list[str], environment: Mapping[str, str]) -> str:
     if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
         raise SystemExit(said.decode())
     return said.decode().replace("\r\n", "\n")
+
+
+@dataclass(frozen=True)
+class Tmux:
+    """A program in a terminal that a person could sit at."""
+
+    command: list[str]
+
+    def keys(self, *keys: str) -> None:
+        subprocess.run([*self.command, "send-keys", *keys], check=True)
+
+    def screen(self) -> str:
+        shown = subprocess.run([*self.command, "capture-pane", "-p", "-e"], capture_output=True, text=True, check=True)
+        return shown.stdout
+
+    def until(self, wanted: Callable[[str], bool]) -> str:
+        end = time.monotonic() + SECONDS
+        while not wanted(now := self.screen()):
+            if time.monotonic() > end:
+                raise SystemExit(f"It never came:\n{now}")
+            time.sleep(0.2)
+        return now
+
+
+@contextlib.contextmanager
+def tmux(program: list[str], environment: Mapping[str, str], rows: int) -> Iterator[Tmux]:
+    command = ["tmux", "-L", f"tabby-lsp-{os.getpid()}"]
+    size = ["-x", str(COLUMNS), "-y", str(rows)]
+    session = [*command, "-f", os.devnull, "new-session", "-d", *size, "-c", environment["HOME"], *program]
+    subprocess.run(session, env={**environment, "TERM": "tmux-256color"}, check=True)
+    try:
+        yield Tmux(command)
+    finally:
+        subprocess.run([*command, "kill-server"], check=True)
 
 
 def draw(screen: str, path: Path, label: str) -> None:
@@ -119,6 +155,29 @@ def command(name: str, home: Path) -> str:
     return f"\x1b[1m$ tabby-lsp {' '.join(arguments)}\x1b[0m\n{shown}"
 
 
+def three_interruptions(home: Path) -> str:
+    """A download that is broken off three times by Ctrl-C and asked for a fourth time, from a hub on the loopback."""
+    data = ggufs.model(64_000_000)
+    typed = f"tabby-lsp models get {REPOSITORY}"
+    with running(Hub({"small-q8_0.gguf": data}, pause=0.0005)) as hub:
+        environment = {**environment_in(home), "HF_ENDPOINT": hub.address, "PS1": "$ "}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        with tmux(["bash", "--norc", "--noprofile"], environment, 40) as terminal:
+            terminal.until(lambda screen: "$" in screen)
+            for count in range(1, 4):
+                terminal.keys(typed, "Enter")
+                terminal.until(lambda screen: re.search(r"\d/64\.0 MB.*0:", screen) is not None)
+                time.sleep(1)
+                terminal.keys("C-c")
+                terminal.until(lambda screen, count=count: screen.count("stopped: ") == count)  # type: ignore[misc]
+            terminal.keys(typed, "Enter")
+            screen = terminal.until(lambda screen: "uses it" in screen)
+        asked = sum(path.startswith("/api/") for path, _ in hub.requests)
+        sent = (hub.sent - asked * len(hub.listing())) / len(data)
+    sys.stderr.write(f"the hub sent {sent:.3f} times the bytes of the file\n")
+    return screen.replace(str(home), "~")
+
+
 INIT = """
 vim.opt.rtp:append('{plugin}')
 vim.opt.termguicolors = true
@@ -139,39 +198,17 @@ def neovim(program: str, home: Path) -> tuple[str, str]:
     assert offered is not None
     part = offered.entry.sources[0].parts[0]
     with running(Hub({part.path: b"GGUF" + bytes(part.size - 4)}, pause=0.00068)) as hub:
-        tmux = ["tmux", "-L", f"tabby-lsp-{os.getpid()}"]
-        size = ["-x", str(COLUMNS), "-y", "16"]
         editor = [program, "-n", "--clean", "-u", str(home / "init.lua"), "shop.py"]
-        subprocess.run(
-            [*tmux, "-f", os.devnull, "new-session", "-d", *size, "-c", str(home), *editor],
-            env={**environment, "TERM": "tmux-256color", "HF_ENDPOINT": hub.address},
-            check=True,
-        )
-        try:
-
-            def screen() -> str:
-                shown = subprocess.run([*tmux, "capture-pane", "-p", "-e"], capture_output=True, text=True, check=True)
-                return shown.stdout
-
-            question = _until(screen, lambda text: "Not now" in text)
-            subprocess.run([*tmux, "send-keys", "1", "Enter"], check=True)
-            _until(screen, lambda text: "left" in text)
+        with tmux(editor, {**environment, "HF_ENDPOINT": hub.address}, 16) as terminal:
+            question = terminal.until(lambda screen: "Not now" in screen)
+            terminal.keys("1", "Enter")
+            terminal.until(lambda screen: "left" in screen)
             time.sleep(4)
-            return question, _until(screen, lambda text: "left" in text)
-        finally:
-            subprocess.run([*tmux, "kill-server"], check=True)
-
-
-def _until(screen: Callable[[], str], wanted: Callable[[str], bool]) -> str:
-    end = time.monotonic() + SECONDS
-    while not wanted(now := screen()):
-        if time.monotonic() > end:
-            raise SystemExit(f"It never came:\n{now}")
-        time.sleep(0.2)
-    return now
+            return question, terminal.until(lambda screen: "left" in screen)
 
 
 LABELS = {
+    "interrupted": "A download that is interrupted three times goes on where it was, and ends",
     "models": "The table of models on a machine",
     "recommend": "What tabby-lsp models recommend has measured, and which models are fast enough",
     "doctor": "What tabby-lsp doctor says of a machine",
@@ -193,6 +230,8 @@ def main() -> None:
             link = home / ".lmstudio" / "models" / "gguf" / file.stem / file.name
             link.parent.mkdir(parents=True)
             link.symlink_to(file.resolve())
+        if "interrupted" in options.only:
+            screens["interrupted"] = three_interruptions(Path(folder, "other"))
         for name in {"models", "recommend", "doctor"} & set(options.only):
             screens[name] = command(name, home)
         if {"offer", "download"} & set(options.only):
