@@ -163,13 +163,13 @@ def three_interruptions(home: Path) -> str:
         environment = {**environment_in(home), "HF_ENDPOINT": hub.address, "PS1": "$ "}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         with tmux(["bash", "--norc", "--noprofile"], environment, 40) as terminal:
-            terminal.until(lambda screen: "$" in screen)
-            for count in range(1, 4):
+            terminal.until(lambda screen: screen.rstrip() == "$")
+            for _ in range(3):
                 terminal.keys(typed, "Enter")
                 terminal.until(lambda screen: re.search(r"\d/64\.0 MB.*0:", screen) is not None)
                 time.sleep(1)
                 terminal.keys("C-c")
-                terminal.until(lambda screen, count=count: screen.count("stopped: ") == count)  # type: ignore[misc]
+                terminal.until(lambda screen: screen.rstrip().endswith("on.\n$"))
             terminal.keys(typed, "Enter")
             screen = terminal.until(lambda screen: "uses it" in screen)
         asked = sum(path.startswith("/api/") for path, _ in hub.requests)
