@@ -16,6 +16,8 @@ from tabby_lsp import __version__
 from tabby_lsp.commands.options import UsageError, after_a_command, common_options, tell
 
 COMMANDS = {
+    "ask": "a question about a folder, answered",
+    "chat": "a conversation about a folder",
     "complete": "one completion, to stdout",
     "demo": "watch the server complete a real file",
     "doctor": "what works here, and what does not",
