@@ -40,7 +40,7 @@ from rich.text import Text  # noqa: E402
 from tabby_lsp.models import offer  # noqa: E402
 from tabby_lsp.settings import Settings  # noqa: E402
 
-COLUMNS, ROWS = 116, 24
+COLUMNS, ROWS = 120, 24
 CHARACTER, LINE = 8.4, 18  # of a font of 14 pixels
 PAPER, INK = "#14161b", "#e0e2ea"  # Neovim's own
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
