@@ -125,8 +125,8 @@ def running(hub: Hub, certificate: Path | None = None) -> Iterator[Hub]:
 
         def write(self, data: bytes) -> None:
             for i in range(0, len(data), 8192):
+                hub.sent += len(data[i : i + 8192])  # before: the other side may have them, and end, at once
                 self.wfile.write(data[i : i + 8192])
-                hub.sent += len(data[i : i + 8192])
             self.wfile.flush()
 
         def log_message(self, format: str, *args: object) -> None:

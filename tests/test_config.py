@@ -50,6 +50,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
         kind = "openai/completion"
         [model.chat.local]
         model_id = "Qwen2-1.5B-Instruct"
+        context_size = 8192
+        [model.chat.http]
+        kind = "openai/chat"
         [completion]
         max_decoding_tokens = 32
         max_input_length = 1536
@@ -73,7 +76,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
     assert model.additional_stop_words == ("END",)
     assert settings.completion.max_decoding_tokens == 32
     assert len(problems) == 1, "one note for all of Tabby's keys that mean nothing here"
-    for key in ("model.completion.http", "model.chat", "completion.max_input_length", "server"):
+    chat = settings.model.chat.local
+    assert (chat.model_id, chat.context_size, chat.parallelism) == ("Qwen2-1.5B-Instruct", 8192, 2)
+    for key in ("model.completion.http", "model.chat.http", "completion.max_input_length", "server"):
         assert f"`{key}`" in problems[0]
     assert settings.index.folders == (str(Path("/home/me/project")),)
 

@@ -20,7 +20,8 @@ from hub import REPOSITORY, Hub, running
 
 from tabby_lsp import cli
 from tabby_lsp.commands import options, terminal
-from tabby_lsp.models import cache, catalogue, finder, gguf, overview, starter
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, finder, overview, starter
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalModel
 
@@ -280,7 +281,7 @@ def test_the_files_of_other_programs_are_theirs(run, home: Path) -> None:  # typ
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_control_c_keeps_what_came(hub: Hub) -> None:
+def test_control_c_keeps_what_came(hub: Hub, interruptible: None) -> None:
     """As at a terminal: the signal reaches both processes."""
     hub.faults = ["stall"]
     process = subprocess.Popen(

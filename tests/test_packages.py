@@ -12,7 +12,8 @@ from typing import Any
 import ggufs
 import pytest
 
-from tabby_lsp.models import catalogue, client, finder, gguf, transfer
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, client, finder
 from tabby_lsp.models import packages as packages_room
 from tabby_lsp.models.catalogue import Entry, Member, Part, Source
 from tabby_lsp.models.transfer import Job, Refused
@@ -91,7 +92,7 @@ def test_what_a_process_that_was_killed_left_is_cleared_away(wheels: Path, root:
 
 
 def test_no_room(wheels: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "free", lambda folder: 1000)
+    monkeypatch.setattr(cache, "free", lambda folder: 1000)
     with pytest.raises(Refused, match="GB are free at"):
         packages_room.receive(Job(lambda *_, **__: None), SOURCE, root / "models")
 

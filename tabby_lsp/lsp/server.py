@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,12 +17,13 @@ from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import EngineError, EngineState
-from tabby_lsp.engines import COMPLETION, Engines
+from tabby_lsp.engines import COMPLETION, ROLES, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.convert import Asked
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
+from tabby_lsp.lsp.models import Models
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, StatusListener, last_completion, model_status, status
 from tabby_lsp.lsp.watching import watch_files
@@ -58,6 +59,7 @@ class TabbyServer(LanguageServer):
         self.engines = Engines(self._engine_state)
         self.suggestions: Suggestions | None = None
         self.index = Indexing(self.notify_status)
+        self.models = Models(self)
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
@@ -86,17 +88,18 @@ class TabbyServer(LanguageServer):
             self._set_habits(self.suggestions)
         if self.settings.completion.trigger != before.completion.trigger:
             self.notify_status()
-        if restarts and self.engines.needs_restart(self.settings):
-            self.spawn(self.restart())
+        roles = self.engines.needs_restart(self.settings) if restarts else ()
+        if roles:
+            self.spawn(self.restart(roles))
         else:
             self.engines.settle(self.settings)
 
-    def read_settings(self) -> None:
-        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
-        changed it."""
+    def read_settings(self, restarts: bool = False) -> None:
+        """Reads config.toml again, before a restart, or with one of the engines that it changes. What is wrong with it
+        is said again, too: somebody has just changed it."""
         self.layers, self.problems = self._read()
         self._warned.clear()
-        self.configure(restarts=False)
+        self.configure(restarts)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -114,11 +117,14 @@ class TabbyServer(LanguageServer):
         """That of the engine that completes."""
         return self.engines.states[COMPLETION]
 
-    async def restart(self) -> None:
-        """Starts the engines with the settings as they are now, in the place of those that run."""
+    async def restart(self, roles: Iterable[str] = ROLES) -> None:
+        """Starts the engines of these roles with the settings as they are now, in the place of those that run."""
+        if COMPLETION not in roles:
+            await self.engines.restart(self.settings, roles)
+            return
         if self.suggestions is not None:
             self.suggestions.reset()
-        await self.engines.restart(self.settings)
+        await self.engines.restart(self.settings, roles)
         engine = self.engines.get(COMPLETION)
         if engine is None:
             return
@@ -135,11 +141,13 @@ class TabbyServer(LanguageServer):
 
     def _engine_state(self, role: str, state: EngineState) -> None:
         self.notify_status()
-        if state.phase == "failed":
+        if state.phase == "failed" and role == COMPLETION:
             self.warn([f"Code completion is not available. {state.reason}"])
+        elif state.phase == "failed":  # whoever asks for it is told
+            log.warning("%s is not available: %s", role, state.reason)
         elif state.info is not None:
-            log.info("%s", state.info)
-            if self.suggestions is not None:
+            log.info("%s: %s", role, state.info)
+            if self.suggestions is not None and role == COMPLETION:
                 self.suggestions.confidence = state.completion.confidence if state.completion else 0.0
             self.warn(list(state.notes))
         elif state.phase == "restarting":
@@ -177,7 +185,7 @@ class TabbyServer(LanguageServer):
         if shown is None:
             return
         percent, told = 0, time.monotonic()  # what its beginning has said
-        while self.state.info is None and self.state.phase != "failed":
+        while not self.state.settled:
             if self.state.percent != percent and time.monotonic() - told >= LOADING_SECONDS:
                 percent, told = self.state.percent, time.monotonic()
                 shown.report(percent)
@@ -294,6 +302,7 @@ class TabbyServer(LanguageServer):
         return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed + self._anew)
 
     def _document_changed(self, uri: str, change: Change | None) -> None:
+        self.models.moved()
         self.index.changed(uri, self.protocol.documents.get(uri), change)
         if self.suggestions is None:
             return

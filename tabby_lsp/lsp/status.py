@@ -105,7 +105,7 @@ def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
 def _name(state: EngineState, busy: bool, trigger: str) -> str:
     if state.phase in ("failed", "closed"):
         return "codeCompletionNotAvailable"
-    if state.phase != "ready":
+    if state.phase not in ("ready", "unloaded"):
         return "connecting"
     if busy:
         return "fetching"
@@ -113,7 +113,7 @@ def _name(state: EngineState, busy: bool, trigger: str) -> str:
 
 
 def _tooltip(name: str, state: EngineState) -> str:
-    model = state.info.name if state.info else ""
+    model = state.info.name if state.info else "the model, unloaded until it is needed,"
     return {
         "codeCompletionNotAvailable": "Tabby: code completion is not available",
         "connecting": f"Tabby: loading the model ({state.percent} %)",

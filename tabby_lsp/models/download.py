@@ -5,10 +5,10 @@
      "free"}
     {"event": "checking" | "waiting", "message"}
     {"event": "progress", "bytes", "total", "speed"}      of all files together; bytes a second
-    {"event": "done", "path", "fetched"}  or  {"event": "error", "message"}  or  {"event": "stopped"}
+    {"event": "done", "path", "fetched"}  or  {"event": "error", "message", "unreachable"?}  or  {"event": "stopped"}
 
-What has come before an end stays, however it ended. With `transfer`, `packages` and `hub` this runs in a process that a
-person has asked for, and in no other.
+What has come before an end stays, however it ended. When its stdin is closed whoever asked is gone, and it ends. With
+`transfer`, `packages` and `hub` this runs in a process that a person has asked for, and in no other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def fetch(source: Source, job: Job, dry_run: bool = False) -> None:
         bytes=resolved.size,
         licence=licence,
         folder=str(folder),
-        free=transfer.free(folder),
+        free=cache.free(folder),
     )
     if dry_run:
         return
@@ -154,7 +155,9 @@ def serve(request: Mapping[str, Any], emit: Callable[..., None]) -> int:
         job = Job(emit, **request.get("patience", {}))
         fetch(from_json(Source, request["source"]), job, bool(request.get("dry_run")))
         return 0
-    except (Refused, HubError) as error:
+    except Refused as error:
+        emit("error", message=str(error), unreachable=error.unreachable)
+    except HubError as error:
         emit("error", message=str(error))
     except KeyboardInterrupt:
         emit("stopped")
@@ -173,13 +176,21 @@ def _disk(error: OSError) -> str:
     return f"{where} cannot be written ({error.strerror or error}). Set HF_HOME to a folder that can."
 
 
+def _end_with_who_asked() -> None:
+    while os.read(0, 1 << 12):
+        pass
+    os._exit(1)  # a main thread that waits for a hub would hear nothing else
+
+
 def main() -> int:
     def emit(event: str, **values: Any) -> None:
         sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
         sys.stdout.flush()
 
     try:
-        return serve(json.loads(sys.stdin.readline()), emit)
+        request = json.loads(sys.stdin.readline())
+        threading.Thread(target=_end_with_who_asked, daemon=True).start()
+        return serve(request, emit)
     except KeyboardInterrupt:
         return 130
 
