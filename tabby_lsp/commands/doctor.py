@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tabby_lsp import __version__, config
+from tabby_lsp.commands.index_check import check_index
 from tabby_lsp.commands.options import here, layers_of, start_logging
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Build, CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling, from_json
@@ -60,6 +61,7 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
         _gpu(build, gpus.gpus(), show)
     _settings([*problems, *more], show)
     _folder(show)
+    check_index(settings, here(), lambda well, what, text: _line(show, GOOD if well else NOTE, what, text))
     return 0 if await _model(settings, show) and build is not None else 1
 
 
