@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tabby_lsp import __version__, config
+from tabby_lsp.commands.index_check import check_index
 from tabby_lsp.commands.options import here, layers_of, start_logging
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Build, CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling, from_json
@@ -64,6 +65,7 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
         _line(show, NOTE, "energy", f"{scarce}: nothing is read ahead, and half of the threads compute")
     _settings([*problems, *more], show)
     _folder(show)
+    check_index(settings, here(), lambda well, what, text: _line(show, GOOD if well else NOTE, what, text))
     completes = await _model(settings, show)
     _chat(settings, show)
     return 0 if completes and build is not None else 1
