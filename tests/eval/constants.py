@@ -20,7 +20,7 @@ from types import ModuleType
 from tabby_lsp.completion import confidence, filters
 from tabby_lsp.completion.filters import clean
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.completion.pipeline import ended
+from tabby_lsp.completion.pipeline import cleaned
 from tabby_lsp.config import Layer, merge, parse_assignment
 from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling
 from tabby_lsp.engines import completing
@@ -73,7 +73,7 @@ def shown(written: Sequence[Written]) -> list[Filled]:
     """What is shown of it unasked, as the constants are now."""
     filled = []
     for hole, context, completion in written:
-        text = clean(ended(completion.candidates[0], confidence.CAUTIOUS, context), context)
+        text = cleaned(completion.candidates[0], confidence.CAUTIOUS, context)
         sure = completion.confidence >= confidence.CAUTIOUS
         filled.append(Filled(hole, text if sure else "", overtyped(text, context) if sure else 0))
     return filled
