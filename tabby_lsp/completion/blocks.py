@@ -17,7 +17,7 @@ from tabby_lsp.languages import words as words_of
 
 # The end of a line that begins a block in nearly every language, or that leaves an expression or a comment open.
 _BEGINNING = re.compile(
-    r"(?:[:{(\[]|=>|->|\b(?:do|then|else)|/\*(?:(?!\*/).)*|(?<!\\)\\|[\w)\]}\"'] (?:[+=]|&&|\|\||and|or))\Z"
+    r"(?:[:{(\[]|=>|->|\b(?:do|then|else)|/\*(?:(?!\*/).)*|(?<!\\)\\|[\w)\]}\"'] (?:[+=]|&&|\|\||and|or)|[\w)\]}]\.)\Z"
 )
 _NEVER = "(?!)"
 MOST_CHARACTERS = 500  # of a line that are looked at, its end: patterns with many beginnings take the square of it
@@ -69,6 +69,12 @@ def begins_block(line: str, language: str) -> bool:
     """Whether what follows a line may belong to it: it begins a block, or leaves an expression open."""
     end = line.rstrip()[-MOST_CHARACTERS:]
     return bool(_BEGINNING.search(end)) or begins_by_words(line, language) or leaves_open(line, language)
+
+
+def is_complete(line: str, language: str) -> bool:
+    """Whether nothing that is indented deeper below a line goes on with it, if it begins no block."""
+    facts = facts_of(language)
+    return facts.complete or (not facts.has_sentences and line.rstrip().endswith(";"))
 
 
 @lru_cache(maxsize=256)
