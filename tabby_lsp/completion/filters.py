@@ -9,7 +9,7 @@ import itertools
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
 from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote
@@ -71,21 +71,40 @@ def drop_fence(text: str, context: CompletionContext) -> str:
 
 
 def cut_circles(text: str, context: CompletionContext) -> str:
-    """No line twice in a row, no more lines alike than in any table, no block again right behind itself."""
+    """No line over and over, no more lines alike than in any table, no block again right behind itself.
+
+    A model that turns in a circle does so to the end: two lines alike, and then another one, are meant.
+    """
     lines = text.split("\n")
-    run = first = 0
-    for number in range(1, len(lines)):
-        run = run + 1 if alike(lines[number - 1], lines[number], ALIKE) else 0
-        first = number - run
-        line = lines[number].strip()
-        same = line == lines[number - 1].strip() and (len(line) >= SHORT_LINE or bool(_STATED.search(line)))
-        if (same or run >= MOST_ALIKE) and re.search(r"\w", lines[number]):
-            return close_brackets("\n".join(lines[:number] if same else lines[: first + 1]), context)
+    for share in (1.0, ALIKE):
+        for first, last in _runs(lines, share):
+            if _is_circle(lines, first, last, share):
+                return close_brackets("\n".join(lines[: first + 1]), context)
     blocks = re.split(r"\n[ \t]*\n", text)
     for number, (one, other) in enumerate(itertools.pairwise(blocks)):
         if "\n" in one.strip() and alike(one, other, ALIKE):
             return "\n\n".join(blocks[: number + 1])
     return text
+
+
+def _runs(lines: Sequence[str], share: float) -> Iterator[tuple[int, int]]:
+    """The first and the last of lines in a row that are alike by so much."""
+    first = 0
+    for number in range(1, len(lines) + 1):
+        if number == len(lines) or not alike(lines[number - 1], lines[number], share):
+            if number - first > 1 and re.search(r"\w", lines[first]):
+                yield first, number - 1
+            first = number
+
+
+def _is_circle(lines: Sequence[str], first: int, last: int, share: float) -> bool:
+    line, is_end = lines[first].strip(), last == len(lines) - 1
+    if share < 1:
+        return is_end and last - first >= MOST_ALIKE
+    if line.endswith(","):  # a row
+        return last - first >= MOST_ALIKE
+    says = len(line) >= SHORT_LINE or _STATED.search(line)
+    return bool(says) and last - first >= (1 if is_end else 2)
 
 
 def alike(one: str, other: str, share: float) -> bool:
