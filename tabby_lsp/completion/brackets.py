@@ -10,7 +10,6 @@ from functools import lru_cache
 
 from tabby_lsp.completion.scanner import CLOSER_OF, TRIPLES, pieces, syntax_of
 
-
 # Behind a word a quote is an apostrophe, but for the letters that say what kind of a string begins.
 _APOSTROPHE = re.compile(r"(?:[^\W_bBeEfFLrRuU]|\w{3})\Z")
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 
 from tabby_lsp.completion import confidence, filters
-from tabby_lsp.completion.filters import clean
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.pipeline import cleaned
 from tabby_lsp.config import Layer, merge, parse_assignment
