@@ -1,4 +1,4 @@
-"""The questions that judge what a chat is given: that the package still has what they want, and how they are counted."""
+"""The questions that judge what a chat is given: that the package has what they want, and how they are counted."""
 
 from __future__ import annotations
 
