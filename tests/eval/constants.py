@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tabby_lsp.completion import confidence, filters
+from tabby_lsp.completion import confidence, filters, parsing
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.pipeline import cleaned
 from tabby_lsp.config import Layer, merge, parse_assignment
@@ -38,9 +38,9 @@ TRIED: tuple[tuple[ModuleType, str, tuple[float, float]], ...] = (
     (filters, "SHORT_LINE", (5, 20)),
     (filters, "MOST_ALIKE", (3, 8)),
     (filters, "FEWEST", (1, 4)),
-    (filters, "PARSED_BEFORE", (1000, 16000)),
-    (filters, "PARSED_AFTER", (400, 6000)),
-    (filters, "MOST_FAULTS", (1, 20)),
+    (parsing, "PARSED_BEFORE", (1000, 16000)),
+    (parsing, "PARSED_AFTER", (400, 6000)),
+    (parsing, "MOST_FAULTS", (1, 20)),
 )
 MEASURES = {
     "right": lambda each: 100.0 * each.exact,
