@@ -45,20 +45,33 @@ def _read(text: str, language: str) -> Nesting:
     return Nesting(language).read(text)
 
 
+def _at(before: str, text: str, language: str) -> Nesting:
+    """What is open behind a text at a cursor."""
+    start = before.rfind("\n") + 1
+    above, found = _read(before[:start], language), Nesting(language)
+    found.inside, found.openers = above.inside, list(above.openers)
+    return found.read(before[start:] + text)
+
+
 def left_to_close(before: str, text: str, after: str, language: str) -> str | None:
     """The closers that are still to be written between a text at a cursor and what stands behind it, in their order.
 
     None if there is no telling, as within a comment or a string of several lines.
     """
-    start = before.rfind("\n") + 1
-    above, found = _read(before[:start], language), Nesting(language)
-    found.inside, found.openers = above.inside, list(above.openers)
-    if found.read(before[start:] + text).inside:
+    found = _at(before, text, language)
+    if found.inside:
         return None
     missing = [CLOSER_OF[opener] for opener, _ in reversed(found.openers)]
     closers = _read(after, language).closers
     count = max(0, len(missing) - len(closers))
     return "".join(missing[:count]) if closers.startswith("".join(missing[count:])) else None
+
+
+def opens_again(before: str, text: str, language: str) -> bool:
+    """Whether the same brackets are open behind a text as before it."""
+    found = _at(before, text, language)
+    opened = [opener for opener, _ in _at(before, "", language).openers]
+    return not found.closers and [opener for opener, _ in found.openers] == opened
 
 
 def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> int | None:

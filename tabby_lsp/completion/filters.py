@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote
+from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote, opens_again
+from tabby_lsp.completion.overtype import CLOSERS
 from tabby_lsp.completion.parsing import judge
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.scanner import TRIPLES
@@ -155,13 +156,20 @@ def _unit(text: str) -> str:
 
 
 def balance_brackets(text: str, context: CompletionContext) -> str:
-    """No closer that neither the text, the open brackets before it nor those right of the cursor account for."""
+    """No closer that neither the text, the open brackets before it nor those right of the cursor account for.
+
+    One that a grammar has nothing against stays, and so does one behind which as many are opened again, as in
+    `} else {` between two lines that are there, or one in the middle of sentences, as in `a) the first`.
+    """
     left = left_to_close(context.prefix, "", context.line_suffix + context.suffix, context.language)
     if left is None:
         return text
     over = re.sub(r"[^)\]}]", "", context.line_suffix) if is_closing(context.line_suffix) else ""
     surplus = first_surplus(context.prefix.rpartition("\n")[2], text, left + over, context.language)
-    return text if surplus is None else text[:surplus].rstrip()
+    if surplus is None or opens_again(context.prefix, text, context.language):
+        return text
+    is_word = facts_of(context.language).has_sentences and text[surplus:].strip(CLOSERS + " \t")
+    return text if is_word or judge(context, 0)(text) else text[:surplus].rstrip()
 
 
 def end_string(text: str, context: CompletionContext) -> str:

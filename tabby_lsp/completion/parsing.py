@@ -19,9 +19,10 @@ MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is n
 _STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
 
 
-def judge(context: CompletionContext) -> Callable[[str], bool | None]:
+def judge(context: CompletionContext, most: int = MOST_FAULTS) -> Callable[[str], bool | None]:
     """Says of a text whether what is around the cursor parses with it as well as without; None where there is no
-    telling. Has a second of this thread's time for all that it is asked: a busy machine must not change what is shown.
+    telling, as in a text with more than so many faults. Has a second of this thread's time for all that it is asked: a
+    busy machine must not change what is shown.
     """
     if not has_grammar(context.language):
         return lambda tried: None
@@ -37,7 +38,7 @@ def judge(context: CompletionContext) -> Callable[[str], bool | None]:
         return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language, left)
 
     enough = faults("")
-    if enough is None or enough > MOST_FAULTS:
+    if enough is None or enough > most:
         return lambda tried: None
 
     def parses(tried: str) -> bool | None:
