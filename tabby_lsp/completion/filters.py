@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote, opens_again
+from tabby_lsp.completion.brackets import Nesting, first_surplus, inside, left_to_close, open_quote, opens_again
 from tabby_lsp.completion.overtype import CLOSERS
 from tabby_lsp.completion.parsing import judge
 from tabby_lsp.completion.prompt import is_closing
@@ -74,7 +74,7 @@ def cut_circles(text: str, context: CompletionContext) -> str:
     for share in (1.0, ALIKE):
         for first, last in _runs(lines, share):
             if _is_circle(lines, first, last, share):
-                return close_brackets("\n".join(lines[: first + 1]), context)
+                return closed_brackets("\n".join(lines[: first + 1]), context)
     blocks = re.split(r"\n[ \t]*\n", text)
     for number, (one, other) in enumerate(itertools.pairwise(blocks)):
         if "\n" in one.strip() and alike(one, other, ALIKE):
@@ -165,7 +165,7 @@ def balance_brackets(text: str, context: CompletionContext) -> str:
     if left is None:
         return text
     over = re.sub(r"[^)\]}]", "", context.line_suffix) if is_closing(context.line_suffix) else ""
-    surplus = first_surplus(context.prefix.rpartition("\n")[2], text, left + over, context.language)
+    surplus = first_surplus(context.prefix, text, left + over, context.language)
     if surplus is None or opens_again(context.prefix, text, context.language):
         return text
     is_word = facts_of(context.language).has_sentences and text[surplus:].strip(CLOSERS + " \t")
@@ -178,11 +178,11 @@ def end_string(text: str, context: CompletionContext) -> str:
     A docstring that breaks off ends with its last whole sentence, if it has one. One that only begins is left out.
     """
     line_prefix = context.prefix.rpartition("\n")[2]
-    quote = open_quote(line_prefix, text, context.language)
+    quote = open_quote(line_prefix, text, context.language, inside(context.prefix, context.language))
     behind = context.line_suffix
     if len(quote) == 3:  # which may end on a line of its own
         behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
-    if not quote or behind.count(quote) % 2:
+    if not quote or behind.count(quote) % 2 or judge(context, 0)(text):
         return text
     text = text.rstrip()
     head, _, said = text.rpartition(quote)
@@ -197,6 +197,16 @@ def end_string(text: str, context: CompletionContext) -> str:
 
 
 def close_brackets(text: str, context: CompletionContext) -> str:
+    """The text with the closers of what it opened, where nothing behind the cursor closes it: unless it is right to a
+    grammar without them, or still wrong with them."""
+    closed = closed_brackets(text, context)
+    if closed == text:
+        return text
+    parses = judge(context, 0)
+    return text if parses(text) or parses(closed) is False else closed
+
+
+def closed_brackets(text: str, context: CompletionContext) -> str:
     """The text with the closers of what it opened, where nothing behind the cursor closes it.
 
     What was opened on an earlier line is closed on a line of its own, indented as that one. What the line below is
@@ -237,7 +247,7 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
         if parses(head) is not False:  # where there is no telling it stays
             return head
     for head in heads:
-        closed = close_brackets(head, context)
+        closed = closed_brackets(head, context)
         if closed != head and parses(closed):
             return text if head == text else closed
     if not is_closing(context.line_suffix):
