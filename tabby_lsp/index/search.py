@@ -34,7 +34,7 @@ QUESTION_PLACES, CANDIDATES = 200_000, 150
 NAMES_WEIGHT = 5.0  # of names beside the text, in the order of candidates
 MOST_NAMED = 5
 MOST_WEIGHED = 20_000  # files of which a map is made: that takes some seconds and 150 MB
-SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
+SAME_NAME = 200  # definitions of one name among which the best are chosen
 
 _WORD = re.compile(r"[\w$]+")
 _FILE = "roots.path, files.path, language"
@@ -80,14 +80,6 @@ class Search:
         rows = self._rows(query, (storable(name), storable(name), SAME_NAME))
         rows.sort(key=lambda row: (is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
         return [self._definition(row, 1 / (1 + rank)) for rank, row in enumerate(rows[:limit])]
-
-    def files_called(self, names: Sequence[str], limit: int = SAME_NAME) -> list[Hit]:
-        """Files that have one of these names, in any case; without texts."""
-        query = (
-            f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root"
-            f" WHERE files.name COLLATE NOCASE IN ({', '.join('?' * len(names))}) LIMIT ?"
-        )
-        return [_without_text(*row) for row in self._rows(query, (*map(storable, names), limit))]
 
     def place(self, path: Path) -> tuple[str, str] | None:
         """The root and the path there, as hits have them; None if the file is not in the index."""
@@ -324,10 +316,6 @@ class Search:
             if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 self.close()
         return self._database
-
-
-def _without_text(root: str, path: str, language: str, first: int, last: int, *symbol: str) -> Hit:
-    return Hit(root, path, language, first, last, "", 1.0, *symbol)
 
 
 def _import(module: str, names: str, alias: str) -> Import:
