@@ -18,11 +18,12 @@ from conftest import MODEL
 from editor import command_line, gone
 
 from tabby_lsp import engines as engines_module
-from tabby_lsp.commands import doctor, model_list
+from tabby_lsp.commands import doctor
 from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
 from tabby_lsp.engine.client import Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Ping, Write
 from tabby_lsp.engines import CHAT, COMPLETION, Engines, model_settings
+from tabby_lsp.models import overview
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
@@ -468,5 +469,5 @@ def test_the_doctor_says_what_of_the_chat_model_would_work(
 
 
 def test_the_models_in_use_are_those_of_both_roles(second: Path) -> None:
-    assert model_list.in_use(settings(chat=second)) == {COMPLETION: str(MODEL), CHAT: str(second)}
-    assert model_list.in_use(settings()) == {COMPLETION: str(MODEL)}
+    assert overview.in_use(settings(chat=second)) == ({COMPLETION: str(MODEL), CHAT: str(second)}, [])
+    assert overview.in_use(settings()) == ({COMPLETION: str(MODEL)}, [])
