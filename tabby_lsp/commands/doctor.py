@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tabby_lsp import __version__, config
+from tabby_lsp.commands.index_check import check_index
 from tabby_lsp.commands.options import here, layers_of, start_logging
 from tabby_lsp.config import Layer
 from tabby_lsp.data import Build, CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling, from_json
@@ -22,7 +23,7 @@ from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engines import CHAT, NO_CHAT_MODEL, completing, model_settings, same_file
 from tabby_lsp.models import overview
 from tabby_lsp.models.registry import ModelNotFound
-from tabby_lsp.processes import cores, gpus, machine
+from tabby_lsp.processes import cores, gpus, machine, power
 from tabby_lsp.processes.gpus import Gpu
 from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
@@ -60,8 +61,11 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
     build = _build(show)
     if build is not None:
         _gpu(build, gpus.gpus(), show)
+    if scarce := power.Look().reason(0.0):
+        _line(show, NOTE, "energy", f"{scarce}: nothing is read ahead, and half of the threads compute")
     _settings([*problems, *more], show)
     _folder(show)
+    check_index(settings, here(), lambda well, what, text: _line(show, GOOD if well else NOTE, what, text))
     completes = await _model(settings, show)
     _chat(settings, show)
     return 0 if completes and build is not None else 1

@@ -181,6 +181,16 @@ def lowest_priority(own_session: bool = False) -> None:
             Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
+def has_lowest_priority() -> bool:
+    """Whether this process computes only while nothing else wants to, and so may stand still for minutes."""
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.GetPriorityClass.argtypes = (ctypes.c_void_p,)
+        return bool(kernel.GetPriorityClass(kernel.GetCurrentProcess()) == 0x40)
+    return os.getpriority(os.PRIO_PROCESS, 0) >= 19
+
+
 def _set_priority_class(value: int) -> None:
     if sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32")
