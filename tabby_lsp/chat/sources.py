@@ -92,6 +92,17 @@ def material(sources: Sources, question: str, attached: Sequence[Attached] = (),
     return Material(spoken, tuple(gathered.excerpts), searched, gathered.project(), tuple(gathered.notes))
 
 
+def why_withheld(sources: Sources, file: Path) -> str:
+    """Why a file is not given to a model; "" if it is. Looks at the file."""
+    return _Gathered(sources).why_withheld(file)
+
+
+def changes(sources: Sources, folder: Path, tokens: int) -> tuple[str, tuple[str, ...]]:
+    """What a commit of a folder's repository would hold, in about so many tokens, and the files whose text is kept from
+    models. Raises GitError."""
+    return told(git.changes(folder).diff, tokens, _tokens, _Gathered(sources).is_withheld)
+
+
 class _Gathered:
     """The excerpts for one question, nothing twice."""
 
@@ -111,7 +122,7 @@ class _Gathered:
             return
         root, path = self._place(each.path)
         name = path or str(each.path)
-        if why := self._why_not(root, path, each.path):
+        if why := self.why_withheld(each.path):
             self.notes.append(NOT_GIVEN.format(name=name, why=why))
             return
         said = self._text(each.path) if each.text is None else each.text
@@ -181,12 +192,12 @@ class _Gathered:
         except git.GitError as error:
             self.notes.append(NO_CHANGES.format(why=error))
             return
-        diff, withheld = told(found.diff, CHANGES_TOKENS, _tokens, self._is_withheld)
+        diff, withheld = told(found.diff, CHANGES_TOKENS, _tokens, self.is_withheld)
         title = f"What has changed since the last commit{', as it is staged' if found.staged else ''}"
         self.excerpts.append(Excerpt(title, diff, "diff", asked=True))
         self.notes += [NOT_GIVEN.format(name=each, why="a file that is kept from models") for each in withheld]
 
-    def _is_withheld(self, path: str) -> bool:
+    def is_withheld(self, path: str) -> bool:
         return is_secret(path) or self._sources.disabled.names(path)
 
     # --- what is found
@@ -246,6 +257,9 @@ class _Gathered:
         return "", ""
 
     # --- files
+
+    def why_withheld(self, file: Path) -> str:
+        return self._why_not(*self._place(file), file)
 
     def _place(self, path: Path) -> tuple[str, str]:
         """The folder of the workspace that holds a file, and its path there; "" for both where none does."""

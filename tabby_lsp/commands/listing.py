@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,7 +71,7 @@ def show_indexes(show: Show) -> None:
         folders = ", ".join(each.folders) or f"cannot be read: {each.database.name}"
         gone = "" if all(map(os.path.isdir, each.folders)) else "  (not there)"
         old = "  (of another version: it is made anew when it is used)" if each.folders and not each.current else ""
-        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {_ago(each.written)}  {folders}{gone}{old}")
+        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {ago(each.written)}  {folders}{gone}{old}")
     place = f" in {indexes[0].database.parent}" if indexes else ""
     show(f"{sum(each.bytes for each in indexes) / 1e6:>8.1f} MB in all{place}")
 
@@ -137,8 +138,23 @@ _Said = TypeVar("_Said")
 
 async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -> tuple[_Said, str]:
     """What is said of an index that was just brought up to date; and why it is not, if that took too long."""
+    async with refreshed(wanted, progress) as late:
+        search = Search(Path(wanted.database))
+        try:
+            return await asyncio.to_thread(ask, search), late
+        finally:
+            search.close()
+
+
+@asynccontextmanager
+async def refreshed(wanted: Plan, progress: Show) -> AsyncIterator[str]:
+    """An index that was just brought up to date, and is kept so until the end; why it is not, if that takes too long.
+
+    Raises NoIndex.
+    """
     search = Search(Path(wanted.database))
     scanned = search.scanned()
+    search.close()
     indexer, over = _started(wanted, progress)
     late = ""
     try:
@@ -148,9 +164,8 @@ async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -
             late = _why_late(scanned, indexer.state)
         if indexer.down:
             raise NoIndex(indexer.state.note)
-        return await asyncio.to_thread(ask, search), late
+        yield late
     finally:
-        search.close()
         await indexer.close()
 
 
@@ -161,7 +176,8 @@ def _why_late(scanned: float | None, state: IndexState) -> str:
     return f"The index holds {state.done:,}{of_all} files so far: `tabby-lsp index` reads the others, too."
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """How long ago a moment was, for people; in seconds since 1970."""
     age = _age(seconds)
     return f"{age} ago" if age else "just now"
 

@@ -62,7 +62,8 @@ class Model:
         self.gpu_layers, self.context_size, self.memory_needed = fit.gpu_layers, fit.context, fit.need.total
         self._handle = load(self.path, self.gpu_layers, self.devices, settings.repacked, progress, lines)
         architecture, name = self.metadata("general.architecture"), self.metadata("general.name")
-        names = f"{name} {self.metadata('general.basename')} {self.path.stem}"
+        origin = self.metadata("general.base_model.0.name")  # of what it was made
+        names = f"{name} {self.metadata('general.basename')} {origin} {self.path.stem}"
         vocab_handle = llama_cpp.llama_model_get_vocab(self._handle)
         if not llama_cpp.llama_model_has_decoder(self._handle) or vocab_handle is None:
             raise ModelError(f"{self.path} holds no model that writes text (architecture {architecture!r}).")

@@ -13,6 +13,7 @@ from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
 from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.chat import on_chat
 from tabby_lsp.lsp.dialogue import refuse
 from tabby_lsp.lsp.frames import FrameReader
 from tabby_lsp.lsp.models import Unclear, wish
@@ -39,6 +40,7 @@ def create_server(read: Read = lambda: ((), ())) -> TabbyServer:
     server.feature(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(on_folders)
     server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)(on_watched_files)
     server.feature("tabby/status")(on_status)
+    server.feature("tabby/chat")(on_chat)
     server.command("tabby.status")(status_command)
     server.command("tabby.restart")(restart_command)
     server.command("tabby.reindex")(reindex_command)

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tabby_lsp import config
 from tabby_lsp.engine import gguf
@@ -86,6 +87,16 @@ def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
 def memory_of_size(size: int) -> int:
     """The same of a model of which only the length of its file is known."""
     return round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES)
+
+
+def memory_of_file(path: Path, local: LocalModel) -> int:
+    """The same of a file and its further parts. Raises HeaderError and OSError, as the engine would refuse it."""
+    return memory_of(gguf.check(path), size_of_file(path), local)
+
+
+def size_of_file(path: Path) -> int:
+    """Bytes of a file and its further parts. Raises OSError."""
+    return sum(each.stat().st_size for each in gguf.parts_of(path))
 
 
 def size_of(entry: Entry) -> tuple[int, bool]:
