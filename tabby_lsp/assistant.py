@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabby_lsp.chat import commit
@@ -135,7 +135,10 @@ class Assistant:
         found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached))
         try:
             engine = await self._engine(request.model)
-            made = await self._prompt(engine, messages, await found, request.parameters.max_tokens)
+            there = await found
+            made = await self._prompt(engine, messages, there, request.parameters.max_tokens)
+            if there.searched and not any(each.cited for each in made.excerpts):
+                made = replace(made, notes=(*made.notes, NOTHING_FOUND))
             form = await self._form(engine, made)
             return await self._written(engine, made, form, request.parameters, on_piece, manner)
         except EngineError as error:
@@ -225,8 +228,6 @@ class Assistant:
         info = await engine.ready()
         usage = Usage(written.evaluated + written.reused, written.reused, written.generated)
         notes = [*made.notes, *filter(None, [form.note])]
-        if not any(each.cited for each in made.excerpts) and self._sources().plan is not None:
-            notes.append(NOTHING_FOUND)
         if not reader.text.strip():
             notes.append(ONLY_THOUGHTS.format(tokens=written.generated) if reader.thoughts.strip() else NO_ANSWER)
         by_number = {each.number: each for each in made.excerpts}
