@@ -57,7 +57,14 @@ SOLE_IMPORTERS = {
     "rich": {"commands/terminal.py"},
     "jinja2": {"chat/template.py"},
     "pathspec": {"index/ignore.py"},
-    "sqlite3": {"index/store.py", "index/search.py", "index/database.py", "index/entry.py", "index/shelf.py"},
+    "sqlite3": {
+        "index/checkup.py",
+        "index/store.py",
+        "index/search.py",
+        "index/database.py",
+        "index/entry.py",
+        "index/shelf.py",
+    },
     "huggingface_hub": set(),
     "socket": set(),
     "ssl": {"models/hub.py"},
@@ -140,7 +147,20 @@ def test_only_the_command_line_prints() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     # Not `serve`: its stdout is the wire.
-    people = ("ask", "complete", "demo", "doctor", "eval", "index", "map", "models", "options", "search", "terminal")
+    people = (
+        "ask",
+        "commit_message",
+        "complete",
+        "demo",
+        "doctor",
+        "eval",
+        "index",
+        "map",
+        "models",
+        "options",
+        "search",
+        "terminal",
+    )
     assert printing <= {f"commands/{name}.py" for name in people}
 
 

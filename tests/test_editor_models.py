@@ -215,7 +215,7 @@ def test_an_editor_that_cannot_ask_tells_once(hub: Hub, root: Path) -> None:
         client.start(INLINE)
         client.open("import os\n")
         message = wait_shown(client, "`tabby.downloadModel`")
-        assert "would suit this machine: size not known, licence apache-2.0" in message
+        assert "(size not known, licence apache-2.0) would suit this machine: the command" in message
         assert "`tabby-lsp models get Qwen2.5-Coder-" in message and not questions(client)
     assert json.loads((root / "lsp" / "offer.json").read_text(encoding="utf-8"))["answer"] == "never"
 
@@ -264,7 +264,7 @@ def test_what_is_here_already_is_offered_as_it_is(hub: Hub, folder: Path) -> Non
         client.start(ASKS)
         client.open("import os\n")
         wait_shown(client, "is loaded, and completes from now on")
-        assert "would suit this machine and is here already" in questions(client)[0]
+        assert "would suit this machine, and is here already" in questions(client)[0]
         assert model_path(client) == str(file) and not hub.requests
 
 
@@ -275,6 +275,24 @@ def test_a_machine_without_room_is_offered_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.undo()
     monkeypatch.setattr(cache, "free", lambda folder: 1 << 20)
     assert offer.suitable(Settings()) is None
+
+
+def test_an_editor_ends_over_the_question(hub: Hub) -> None:
+    with Editor(command=IMPATIENT, model=None, answers=False) as client:
+        client.initialize(ASKS)
+        client.open("import os\n")
+        answered: list[str] = []
+
+        def asked(message: Json) -> bool:
+            if "id" in message and not is_question(message) and message["id"] not in answered:
+                answered.append(message["id"])
+                client.reply(message, None)
+            return is_question(message)
+
+        client.wait(asked)
+        client.request("shutdown", None)
+        client.notify("exit", None)
+        assert client.process.wait(WAIT) == 0
 
 
 # --- the commands
@@ -302,7 +320,7 @@ def test_a_download_by_name_shows_what_comes_first(hub: Hub, folder: Path) -> No
         assert run(client, "tabby.downloadModel", REPOSITORY) == {}
         client.wait(is_question)
         (asked,) = questions(client)
-        assert f"{NAME}, 0.00 GB, from {REPOSITORY}" in asked and "licence: apache-2.0" in asked
+        assert f"{NAME}, 4.46 MB, from {REPOSITORY}" in asked and "licence: apache-2.0" in asked
         assert f"to: {folder}" in asked and "GB free" in asked
         client.request("tabby/status", {})
         assert not hub.asked_for_files() and not client.shown()
@@ -463,6 +481,18 @@ def test_a_model_that_cannot_be_loaded_is_taken_out_again(hub: Hub, root: Path, 
         assert model_path(client) == str(starter.MODEL)
     after = (root / "config.toml").read_text(encoding="utf-8")
     assert after.startswith(before) and 'model_id = ""' in after
+
+
+def test_a_model_for_chat_is_used_when_it_is_first_needed(hub: Hub, root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(MODEL)
+    with editor() as client:
+        client.start(ASKS)
+        run(client, "tabby.useModel", str(other), "chat")
+        wait_shown(client, "other.gguf serves chat from now on. It is loaded when it is first needed.")
+        status = client.request("tabby/status", {})
+        assert status["models"]["chat"]["phase"] == "unloaded" and status["modelPath"] == str(starter.MODEL)
+    assert f'[model.chat.local]\nmodel_id = "{other}"' in (root / "config.toml").read_text(encoding="utf-8")
 
 
 def test_an_editor_that_chooses_the_model_itself_is_told(hub: Hub, tmp_path: Path) -> None:

@@ -1395,10 +1395,10 @@ def steps_done(process: subprocess.Popen[bytes]) -> int:
 def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> None:
     text, sampling = (Segment("import os\n"),), Sampling(400, 1.0, 3)
     process = start_engine()
-    say(process, packed(Write(text, sampling), 1))
+    say(process, packed(Write((Segment(text),), sampling), 1))
     free = hear_written(process, 1)
     assert free.generated > 100
-    say(process, packed(Write(text, sampling), 2))
+    say(process, packed(Write((Segment(text),), sampling), 2))
     while not isinstance(hear(process)[0], Piece):
         pass
     say(process, packed(messages.Hold(COMPLETION)))

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tabby_lsp.commands import listing
+from tabby_lsp.commands import index_check, listing
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.plan import plan
 from tabby_lsp.index.search import Search
+from tabby_lsp.processes.once import Died
 from tabby_lsp.settings import IndexSettings, Settings
 
 BASKET = "class Basket:\n    def total(self):\n        return 3\n"
@@ -173,6 +174,38 @@ def test_the_index_of_a_folder_that_is_gone_can_be_forgotten(folder: Path, root:
     assert "(not there)" in command("index", "--list", cwd=root).stdout
     assert command("index", "--forget", str(folder), cwd=root).returncode == 0
     assert not list((root / "lsp/index").glob("*.sqlite*"))
+
+
+def check(folder: Path | None) -> dict[str, tuple[bool, str]]:
+    told: dict[str, tuple[bool, str]] = {}
+    index_check.check_index(Settings(), folder, lambda well, what, text: told.update({what: (well, text)}))
+    return told
+
+
+def test_doctor_tells_what_the_index_of_this_folder_holds(folder: Path) -> None:
+    said = check(folder)
+    assert said["grammars"][0] and said["grammars"][1].endswith("parse")
+    assert said["search"][0] and "FTS5" in said["search"][1]
+    assert said["index"] == (True, f"none of {folder} yet: an editor makes it, or `tabby-lsp index`")
+    assert command("index", cwd=folder).returncode == 0
+    assert "1 files of" in check(folder)["index"][1] and "all of it looked at just now" in check(folder)["index"][1]
+    set_version(folder, VERSION - 1)
+    assert "yet: an editor makes it" in check(folder)["index"][1]
+    assert check(None)["index"] == (False, "No folder is open: there is nothing to index.")
+
+
+def test_doctor_names_what_there_can_be_no_index_without(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor = {"sqlite": "3.8", "fts5": "no such module: fts5", "grammars": 13, "broken": ["go", "rust"]}
+    monkeypatch.setattr(index_check, "output_of", lambda module, seconds: json.dumps(poor))
+    said = check(folder)
+    assert not said["grammars"][0] and "do not parse: go, rust\n" in said["grammars"][1]
+    assert not said["search"][0] and "no such module: fts5" in said["search"][1]
+
+    def died(module: str, seconds: float) -> str:
+        raise Died("it was ended by a segmentation fault")
+
+    monkeypatch.setattr(index_check, "output_of", died)
+    assert "segmentation fault" in check(folder)["grammars"][1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")

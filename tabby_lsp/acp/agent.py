@@ -15,8 +15,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from tabby_lsp import __version__
 from tabby_lsp.acp.connection import INTERNAL_ERROR, INVALID_PARAMS, Connection, RpcError
@@ -29,7 +27,7 @@ from tabby_lsp.chat.template import ASSISTANT, USER
 from tabby_lsp.chat.thoughts import TEXT, THOUGHT, Piece
 from tabby_lsp.engines import Engines
 from tabby_lsp.languages import language_of_path
-from tabby_lsp.processes import git
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 from tabby_lsp.text import split_lines
 
@@ -130,7 +128,7 @@ class Agent:
                 return {"stopReason": "cancelled"}
             session.prompt.cancel()
             raise
-        except (ChatError, NoEdit, git.GitError) as error:
+        except (ChatError, NoEdit) as error:
             raise RpcError(INTERNAL_ERROR, str(error)) from None
         finally:
             session.prompt = None
@@ -341,16 +339,13 @@ def _read(blocks: Any) -> Prompt:
 
 def _place(uri: str) -> tuple[Path, int, int | None] | None:
     """The file of a URI and its lines, from 0; None of what is no file."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
+    uri, _, fragment = uri.partition("#")
+    path = machine.path_of_url(uri)
+    if path is None:
         return None
-    if parts.scheme != "file":
-        return None
-    path = Path(url2pathname(parts.path) if parts.netloc in ("", "localhost") else unquote(parts.path))
-    lines = _LINES.fullmatch(parts.fragment)
-    if lines is None or not path.is_absolute():
-        return (path, 0, None) if path.is_absolute() else None
+    lines = _LINES.fullmatch(fragment)
+    if lines is None:
+        return path, 0, None
     first = max(1, int(lines[1]))
     return path, first - 1, max(first, int(lines[2] or first)) - 1
 

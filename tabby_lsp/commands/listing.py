@@ -71,7 +71,7 @@ def show_indexes(show: Show) -> None:
         folders = ", ".join(each.folders) or f"cannot be read: {each.database.name}"
         gone = "" if all(map(os.path.isdir, each.folders)) else "  (not there)"
         old = "  (of another version: it is made anew when it is used)" if each.folders and not each.current else ""
-        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {_ago(each.written)}  {folders}{gone}{old}")
+        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {ago(each.written)}  {folders}{gone}{old}")
     place = f" in {indexes[0].database.parent}" if indexes else ""
     show(f"{sum(each.bytes for each in indexes) / 1e6:>8.1f} MB in all{place}")
 
@@ -176,7 +176,8 @@ def _why_late(scanned: float | None, state: IndexState) -> str:
     return f"The index holds {state.done:,}{of_all} files so far: `tabby-lsp index` reads the others, too."
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """How long ago a moment was, for people; in seconds since 1970."""
     age = _age(seconds)
     return f"{age} ago" if age else "just now"
 

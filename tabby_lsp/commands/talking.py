@@ -58,35 +58,62 @@ class Status:
 
     show: Tell = show_progress
 
+    def tell(self, what: str) -> None:
+        self.show(what)
+
 
 @asynccontextmanager
-async def talking(folder: str, settings: Settings, status: Status, tell: Tell) -> AsyncIterator[Assistant]:
-    """An assistant for a folder, whose index is brought up to date first. The model is loaded at the first question.
+async def workspace(folder: Path, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Sources]:
+    """What a folder has to answer questions with. Its index is brought up to date first, and kept so.
 
     Where there can be no index, that is told, and it goes without.
     """
     indexing = True
-    path = Path(os.path.abspath(folder))
-    if not path.is_dir():
-        raise UsageError(f"{folder} is not a folder: name one.")
-    wanted, note = plan([path], settings.index, languages=settings.additional_languages)
-    engines = Engines(lambda role, state: status.show(_loading(state)))
+
+    def show(what: str) -> None:
+        if indexing:
+            progress(what)
+
+    wanted, note = plan([folder], settings.index, languages=settings.additional_languages)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(engines.close)
         if wanted is not None:
             try:
-                if late := await stack.enter_async_context(
-                    refreshed(wanted, lambda text: status.show(text) if indexing else None)
-                ):
+                if late := await stack.enter_async_context(refreshed(wanted, show)):
                     tell(late)
             except NoIndex as error:
                 wanted, note = None, str(error)
         indexing = False  # what changes later is read without a word
         if note:
             tell(note)
-        sources = Sources(wanted, note, Disabled(settings.completion.disable))
+        yield Sources(wanted, note, Disabled(settings.completion.disable))
+
+
+@asynccontextmanager
+async def model(settings: Settings, progress: Tell) -> AsyncIterator[Engines]:
+    """The engine of chat, whose model is loaded at the first question."""
+    engines = Engines(lambda role, state: progress(_loading(state)))
+    try:
         await engines.restart(settings, (CHAT,))
+        yield engines
+    finally:
+        await engines.close()
+
+
+@asynccontextmanager
+async def talking(folder: str, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Assistant]:
+    """An assistant for a folder."""
+    path = Path(os.path.abspath(folder))
+    if not path.is_dir():
+        raise UsageError(f"{folder} is not a folder: name one.")
+    async with model(settings, progress) as engines, workspace(path, settings, progress, tell) as sources:
         yield Assistant(engines, lambda: settings, lambda: sources)
+
+
+async def committing(folder: str, settings: Settings, progress: Tell) -> tuple[str, tuple[str, ...]]:
+    """A commit message for a folder, and what one should know of it. Raises ChatError."""
+    sources = Sources(disabled=Disabled(settings.completion.disable))
+    async with model(settings, progress) as engines:
+        return await Assistant(engines, lambda: settings, lambda: sources).commit_message(Path(os.path.abspath(folder)))
 
 
 def _loading(state: EngineState) -> str:

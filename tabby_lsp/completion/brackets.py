@@ -5,9 +5,13 @@ Where what the scanner finds does not fit together this says so, and whoever ask
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
-from tabby_lsp.completion.scanner import CLOSER_OF, QUOTES, QUOTES_CHARACTERS, TRIPLES, pieces, syntax_of
+from tabby_lsp.completion.scanner import CLOSER_OF, TRIPLES, pieces, syntax_of
+
+# Behind a word a quote is an apostrophe, but for the letters that say what kind of a string begins.
+_APOSTROPHE = re.compile(r"(?:[^\W_bBeEfFLrRuU]|\w{3})\Z")
 
 
 class Nesting:
@@ -81,14 +85,17 @@ def open_quote(line_prefix: str, text: str, language: str) -> str:
     """The quote of a string that a text begins, behind the beginning of its line, and does not end; or ""."""
     whole = line_prefix + text
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
-    quotes = '"' if language in QUOTES_CHARACTERS else QUOTES
-    lone = ""
-    for mark, start, end, ended in pieces(whole, syntax_of(language)):
+    syntax, lone = syntax_of(language), ""
+    for mark, start, end, ended in pieces(whole, syntax):
         if not ended and end > start:
             return mark if start >= len(line_prefix) and mark in TRIPLES else ""
-        if not ended and start >= begin and mark in quotes:
+        if not ended and start >= begin and mark in syntax.quotes and not _is_apostrophe(whole, start):
             lone = lone or mark
     return lone
+
+
+def _is_apostrophe(text: str, place: int) -> bool:
+    return _APOSTROPHE.search(text, max(0, place - 3), place) is not None
 
 
 def string_around(before: str, text: str, after: str, language: str) -> str:

@@ -9,15 +9,16 @@ import itertools
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
 from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import is_closing
-from tabby_lsp.completion.scanner import PROSE, TRIPLES, pieces, syntax_of
+from tabby_lsp.completion.scanner import TRIPLES, pieces, syntax_of
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.languages import language as facts_of
 from tabby_lsp.syntax import PARSE_MILLISECONDS, errors
 from tabby_lsp.text import begin_alike
 
@@ -43,7 +44,6 @@ MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is n
 # What says something, however short: no row of a table, and not one word, as what closes a block may be.
 _STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
 _STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
-BODIES = {"python": " pass"}  # what a head needs to be a statement
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
 
 
@@ -58,7 +58,7 @@ def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | Non
 
 def drop_fence(text: str, context: CompletionContext) -> str:
     """Of code in a Markdown fence, the code; what stands behind a fence's end is talk."""
-    if "```" not in text or context.language in PROSE or "```" in context.prefix:
+    if "```" not in text or facts_of(context.language).has_sentences or "```" in context.prefix:
         return text
     lines = text.split("\n")
     fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
@@ -71,21 +71,40 @@ def drop_fence(text: str, context: CompletionContext) -> str:
 
 
 def cut_circles(text: str, context: CompletionContext) -> str:
-    """No line twice in a row, no more lines alike than in any table, no block again right behind itself."""
+    """No line over and over, no more lines alike than in any table, no block again right behind itself.
+
+    A model that turns in a circle does so to the end: two lines alike, and then another one, are meant.
+    """
     lines = text.split("\n")
-    run = first = 0
-    for number in range(1, len(lines)):
-        run = run + 1 if alike(lines[number - 1], lines[number], ALIKE) else 0
-        first = number - run
-        line = lines[number].strip()
-        same = line == lines[number - 1].strip() and (len(line) >= SHORT_LINE or bool(_STATED.search(line)))
-        if (same or run >= MOST_ALIKE) and re.search(r"\w", lines[number]):
-            return close_brackets("\n".join(lines[:number] if same else lines[: first + 1]), context)
+    for share in (1.0, ALIKE):
+        for first, last in _runs(lines, share):
+            if _is_circle(lines, first, last, share):
+                return close_brackets("\n".join(lines[: first + 1]), context)
     blocks = re.split(r"\n[ \t]*\n", text)
     for number, (one, other) in enumerate(itertools.pairwise(blocks)):
         if "\n" in one.strip() and alike(one, other, ALIKE):
             return "\n\n".join(blocks[: number + 1])
     return text
+
+
+def _runs(lines: Sequence[str], share: float) -> Iterator[tuple[int, int]]:
+    """The first and the last of lines in a row that are alike by so much."""
+    first = 0
+    for number in range(1, len(lines) + 1):
+        if number == len(lines) or not alike(lines[number - 1], lines[number], share):
+            if number - first > 1 and re.search(r"\w", lines[first]):
+                yield first, number - 1
+            first = number
+
+
+def _is_circle(lines: Sequence[str], first: int, last: int, share: float) -> bool:
+    line, is_end = lines[first].strip(), last == len(lines) - 1
+    if share < 1:
+        return is_end and last - first >= MOST_ALIKE
+    if line.endswith(","):  # a row
+        return last - first >= MOST_ALIKE
+    says = len(line) >= SHORT_LINE or _STATED.search(line)
+    return bool(says) and last - first >= (1 if is_end else 2)
 
 
 def alike(one: str, other: str, share: float) -> bool:
@@ -178,8 +197,11 @@ def end_string(text: str, context: CompletionContext) -> str:
 def close_brackets(text: str, context: CompletionContext) -> str:
     """The text with the closers of what it opened, where nothing behind the cursor closes it.
 
-    What was opened on an earlier line is closed on a line of its own, indented as that one.
+    What was opened on an earlier line is closed on a line of its own, indented as that one. What the line below is
+    indented deeper than goes on there.
     """
+    if facts_of(context.language).has_sentences:
+        return text
     opened = Nesting(context.language).read(text).openers
     if not opened or len(opened) > MOST_CLOSED or text.rstrip().endswith(("{", ":")):
         return text
@@ -187,8 +209,11 @@ def close_brackets(text: str, context: CompletionContext) -> str:
     lines = (context.prefix.rpartition("\n")[2] + text).rstrip().split("\n")
     closed = text.rstrip()
     line, end = text.count("\n"), len(text)
+    below = next((each for each in context.suffix.split("\n")[1:] if each.strip()), "")
     for closer, place in zip(left or "", (place for _, place in reversed(opened)), strict=False):
         line, end = line - text.count("\n", place, end), place
+        if indentation(below) > indentation(lines[line]):
+            break
         closed += closer if line == len(lines) - 1 else f"\n{_indent(lines[line])}{closer}"
     return closed
 
@@ -243,7 +268,7 @@ def _heads(text: str) -> list[str]:
 
 def with_body(text: str, language: str) -> str:
     """A text whose last line may be a head, with a body that does nothing behind it."""
-    return text + BODIES.get(language, "") if text.rstrip().endswith(":") else text
+    return text + facts_of(language).body if text.rstrip().endswith(":") else text
 
 
 def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
@@ -347,7 +372,10 @@ def _nearly(one: str, other: str) -> bool:
     return _indent(one) == _indent(other) and alike(one, other, NEARLY)
 
 
+# What ends what was begun; not for a text that is to be gone on with.
+ENDING: tuple[Filter, ...] = (end_string, close_brackets)
 FILTERS: tuple[Filter, ...] = (
+    *ENDING,
     drop_fence,
     respect_line_suffix,
     cut_circles,

@@ -62,7 +62,8 @@ class Model:
         self.gpu_layers, self.context_size, self.memory_needed = fit.gpu_layers, fit.context, fit.need.total
         self._handle = load(self.path, self.gpu_layers, self.devices, settings.repacked, progress, lines)
         architecture, name = self.metadata("general.architecture"), self.metadata("general.name")
-        names = f"{name} {self.metadata('general.basename')} {self.path.stem}"
+        origin = self.metadata("general.base_model.0.name")  # of what it was made
+        names = f"{name} {self.metadata('general.basename')} {origin} {self.path.stem}"
         vocab_handle = llama_cpp.llama_model_get_vocab(self._handle)
         if not llama_cpp.llama_model_has_decoder(self._handle) or vocab_handle is None:
             raise ModelError(f"{self.path} holds no model that writes text (architecture {architecture!r}).")
@@ -153,6 +154,11 @@ class Model:
     def prefill_rate(self) -> float:
         """Tokens per second where somebody waits for them, a running mean."""
         return 1000.0 / self._milliseconds_per_token[False]
+
+    def save_energy(self, reason: str) -> None:
+        """Computes with half of the threads, unless the user has set them, as long as there is a reason. May be called
+        from any thread."""
+        self._threads.saving = bool(reason)
 
     def batch_size(self, now: float) -> int:
         """Tokens of a call that begins `now`, so that a cancel takes effect soon enough.

@@ -38,6 +38,14 @@ class Vocab:
         """Control tokens, and "user defined" ones that look like them. The others of these are runs of blanks."""
         return self._controls
 
+    def fim(self) -> dict[str, str]:
+        said = {
+            "PRE": llama_cpp.llama_vocab_fim_pre(self._handle),
+            "SUF": llama_cpp.llama_vocab_fim_suf(self._handle),
+            "MID": llama_cpp.llama_vocab_fim_mid(self._handle),
+        }
+        return {role: self._text(token) for role, token in said.items() if token >= 0}
+
     def _find_controls(self) -> dict[str, int]:
         found = {}
         for text, token in self._by_text.items():

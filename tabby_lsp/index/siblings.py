@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-_ECMASCRIPT = ("ts", "tsx", "js", "jsx", "mts", "mjs", "cts", "cjs", "vue", "svelte")
-_C_SOURCES, _C_HEADERS = ("c", "cc", "cpp", "cxx", "m", "mm"), ("h", "hh", "hpp", "hxx")
-# How the tests of "{}" are called, for files of these extensions.
-_TESTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("py",), ("test_{}", "{}_test", "{}_tests")),
-    (("go",), ("{}_test",)),
-    (_ECMASCRIPT, ("{}.test", "{}.spec", "{}_test")),
-    (("java", "kt", "scala", "groovy"), ("{}Test", "{}Tests", "Test{}", "{}IT", "{}Spec")),
-    (("cs", "fs", "vb"), ("{}Tests", "{}Test", "{}Spec")),
-    (("rb",), ("{}_spec", "{}_test", "test_{}")),
-    (("php",), ("{}Test", "{}Spec")),
-    (("rs",), ("{}_test", "{}_tests", "test_{}")),
-    (_C_SOURCES, ("{}_test", "test_{}", "{}_unittest", "{}Test", "{}_tests")),
-    (("swift",), ("{}Tests", "{}Test")),
-    (("dart", "zig", "jl", "erl"), ("{}_test",)),
-    (("ex", "exs"), ("{}_test",)),
-    (("hs",), ("{}Spec", "{}Test")),
-    (("lua", "nim", "cr"), ("{}_spec", "{}_test", "test_{}")),
-)
+import re
+from pathlib import PurePath
+
+from tabby_lsp import languages
+
+_C_HEADERS = ("h", "hh", "hpp", "hxx")
+# Folders and parts of names, besides what each language calls its tests.
+_TEST = re.compile(r"(^|[/._-])(tests?|spec|testing|mocks?|bench(es)?|examples?)([/._-]|$)", re.IGNORECASE)
 
 TEST, TESTED, HEADER, SOURCE = (
     "test of this file",
@@ -35,17 +24,15 @@ def siblings(name: str) -> dict[str, str]:
     stem, _, extension = name.rpartition(".")
     if not stem:
         return {}
-    found: dict[str, str] = {}
-    for extensions, patterns in _TESTS:
-        # Tests of C are programs, those of a header too.
-        if extension not in extensions and not (extensions is _C_SOURCES and extension in _C_HEADERS):
-            continue
-        ends = [extension, *(each for each in extensions if each != extension)]
-        found |= {f"{tested}.{end}": TESTED for tested in _tested(stem, patterns) for end in ends}
-        found |= {f"{pattern.format(stem)}.{end}": TEST for pattern in patterns for end in ends}
-    for others, one, said in ((_C_HEADERS, _C_SOURCES, HEADER), (_C_SOURCES, _C_HEADERS, SOURCE)):
-        if extension in one:
-            found |= {f"{stem}.{end}": said for end in others}
+    facts = languages.language(languages.language_of_path(name))
+    kin = languages.extensions_of_kin(facts)
+    sources = [each for each in kin if each not in _C_HEADERS]  # tests of C are programs, those of a header too
+    ends = sorted(sources, key=lambda each: each != extension)
+    found = {f"{tested}.{end}": TESTED for tested in _tested(stem, facts.tests) for end in ends}
+    found |= {f"{pattern.format(stem)}.{end}": TEST for pattern in facts.tests for end in ends}
+    if facts.kin == "c":
+        others = sources if extension in _C_HEADERS else _C_HEADERS
+        found |= {f"{stem}.{end}": SOURCE if extension in _C_HEADERS else HEADER for end in others}
     return found
 
 
@@ -56,3 +43,9 @@ def _tested(stem: str, patterns: tuple[str, ...]) -> list[str]:
         if stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after):
             found.append(stem[len(before) : len(stem) - len(after)])
     return found
+
+
+def is_test(path: str) -> bool:
+    """Whether a file is a test, or an example, by its path."""
+    stem = PurePath(path).name.rpartition(".")[0]
+    return bool(_TEST.search(path) or _tested(stem, languages.language(languages.language_of_path(path)).tests))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from tabby_lsp.lsp.models import Unclear, wish
 from tabby_lsp.lsp.protocol import COMMAND, plain
 from tabby_lsp.lsp.server import Read, TabbyServer
 from tabby_lsp.lsp.watching import SECTION, watch_configuration
-from tabby_lsp.processes import streams
+from tabby_lsp.processes import power, streams
 from tabby_lsp.processes.streams import Writer
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,13 @@ def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
     ls.spawn(ls.start_index())
     ls.spawn(_pull_configuration(ls))
     ls.spawn(ls.models.offer())
+    loop = asyncio.get_running_loop()
+
+    def save_energy(reason: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has just ended
+            loop.call_soon_threadsafe(ls.save_energy, reason)
+
+    power.watch(save_energy)
 
 
 async def _pull_configuration(ls: TabbyServer) -> None:

@@ -19,10 +19,9 @@ from pathlib import Path
 from types import ModuleType
 
 from tabby_lsp.completion import confidence, filters, prompt, stops
-from tabby_lsp.completion.filters import clean
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.completion.pipeline import Budget, ended
+from tabby_lsp.completion.pipeline import Budget, cleaned
 from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, ModelSettings, Sampling
 from tabby_lsp.engine.model import Model
 from tabby_lsp.evaluation.holes import Hole, choose
@@ -80,7 +79,7 @@ def shown(written: Sequence[Written]) -> list[Filled]:
     """What is shown of it unasked, as the constants are now."""
     filled = []
     for hole, context, completion in written:
-        text = clean(ended(completion.candidates[0], confidence.CAUTIOUS, context), context)
+        text = cleaned(completion.candidates[0], confidence.CAUTIOUS, context)
         sure = completion.confidence >= confidence.CAUTIOUS
         filled.append(Filled(hole, text if sure else "", overtyped(text, context) if sure else 0))
     return filled
