@@ -132,7 +132,9 @@ class Assistant:
         question, sources = messages[-1].content, self._sources()
         if not self._settings().model.chat.local.model_id:
             return await self._from_index(sources, question, on_piece, manner)
-        found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached))
+        before = next((each.content for each in messages[-2::-1] if each.role == USER), "")
+        found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached, before))
+        found.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may wait for it any more
         try:
             engine = await self._engine(request.model)
             there = await found
