@@ -25,6 +25,7 @@ from tabby_lsp.chat.conversation import (
     checked,
     prompt,
     texts_to_count,
+    with_short_notes,
 )
 from tabby_lsp.chat.lookup import looked_up
 from tabby_lsp.chat.markdown import Answer, without_control
@@ -208,6 +209,7 @@ class Assistant:
 
     async def _prompt(self, engine: Engine, messages: tuple[Message, ...], found: Material, max_tokens: int) -> Prompt:
         info = await engine.ready()
+        found = with_short_notes(found, info.context_size)
         texts = texts_to_count(messages, found)
         # Of a text that is longer than the context in any case only the beginning is looked at.
         begun = [each[: MOST_CHARACTERS_A_TOKEN * info.context_size] for each in texts]
