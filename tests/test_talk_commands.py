@@ -214,6 +214,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(folder: Path, monkeypatch: 
 
         pieces: list[str] = []  # noqa: RUF012
 
+        def wait(self, what: str) -> None:
+            pass
+
         def add(self, piece: Piece) -> None:
             self.pieces.append(piece.text)
 

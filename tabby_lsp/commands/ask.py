@@ -12,8 +12,9 @@ from tabby_lsp.assistant import Manner, Reply, Request
 from tabby_lsp.chat.conversation import ChatError, Message
 from tabby_lsp.chat.template import USER
 from tabby_lsp.chat.thoughts import TEXT, Piece
-from tabby_lsp.commands.options import UsageError, settings_of, show_progress, tell
+from tabby_lsp.commands.options import UsageError, settings_of, tell
 from tabby_lsp.commands.talking import (
+    Status,
     attached,
     in_json,
     parameters_of,
@@ -65,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _asked(options: argparse.Namespace, settings: Settings, request: Request) -> Reply:
     """The answer, which is shown while it is written but for scripts."""
-    async with talking(options.folder, settings, show_progress, tell) as assistant:
+    status = Status()
+    async with talking(options.folder, settings, status, tell) as assistant:
         if options.json:
             return await assistant.answer(request, manner=Manner(markdown=False))
         if not sys.stdout.isatty():
@@ -75,6 +77,7 @@ async def _asked(options: argparse.Namespace, settings: Settings, request: Reque
         from tabby_lsp.commands.terminal import writing
 
         with writing() as page:
+            status.show = page.wait
             return await assistant.answer(request, page.add)
 
 

@@ -25,8 +25,8 @@ from tabby_lsp.chat.references import KINDS
 from tabby_lsp.chat.sources import Attached
 from tabby_lsp.chat.template import ASSISTANT, USER
 from tabby_lsp.chat.thoughts import TEXT, Piece
-from tabby_lsp.commands.options import UsageError, settings_of, show_progress, tell
-from tabby_lsp.commands.talking import attached, parameters_of, sources_of, talk_arguments, talking
+from tabby_lsp.commands.options import UsageError, settings_of, tell
+from tabby_lsp.commands.talking import Status, attached, parameters_of, sources_of, talk_arguments, talking
 from tabby_lsp.commands.terminal import say, writing
 from tabby_lsp.processes import machine
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     loop = Loop()
     stack = contextlib.AsyncExitStack()
     try:
-        entered = stack.enter_async_context(talking(options.folder, settings, show_progress, tell))
+        entered = stack.enter_async_context(talking(options.folder, settings, talk.status, tell))
         assistant = loop.run(entered)
         if sys.stdin.isatty():
             tell("ask what you want to know; /help says what else there is.")
@@ -82,6 +82,7 @@ class Talk:
     messages: list[Message] = field(default_factory=list)
     sources: dict[int, list[str]] = field(default_factory=dict)
     notes: set[str] = field(default_factory=set)  # that were told
+    status: Status = field(default_factory=Status)
 
 
 class Loop:
@@ -160,6 +161,7 @@ def answer(talk: Talk, loop: Loop, assistant: Assistant, question: str, paramete
     text: list[str] = []
     try:
         with writing() as page:
+            talk.status.show = page.wait
             reply = loop.run(assistant.answer(request, told(text, page.add)))
     except ChatError as error:
         talk.messages.pop()

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tabby_lsp.assistant import Assistant, Reply
 from tabby_lsp.chat.conversation import Excerpt, Parameters
 from tabby_lsp.chat.sources import Attached, Sources
 from tabby_lsp.commands.listing import NoIndex, refreshed
-from tabby_lsp.commands.options import UsageError
+from tabby_lsp.commands.options import UsageError, show_progress
 from tabby_lsp.engine.client import EngineState
 from tabby_lsp.engines import CHAT, Engines
 from tabby_lsp.index.disabled import Disabled
@@ -52,20 +52,30 @@ def parameters_of(options: argparse.Namespace) -> Parameters:
     return Parameters(options.max_tokens, temperature, usual.top_p, options.seed)
 
 
+@dataclass
+class Status:
+    """Where it is shown what is waited for: on a line of stderr, or on the page of the answer that waits for it."""
+
+    show: Tell = show_progress
+
+
 @asynccontextmanager
 async def workspace(folder: Path, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Sources]:
     """What a folder has to answer questions with. Its index is brought up to date first, and kept so.
 
     Where there can be no index, that is told, and it goes without.
     """
+    indexing = True
     wanted, note = plan([folder], settings.index, languages=settings.additional_languages)
     async with AsyncExitStack() as stack:
         if wanted is not None:
             try:
-                if late := await stack.enter_async_context(refreshed(wanted, progress)):
+                shown = refreshed(wanted, lambda text: progress(text) if indexing else None)
+                if late := await stack.enter_async_context(shown):
                     tell(late)
             except NoIndex as error:
                 wanted, note = None, str(error)
+        indexing = False  # what changes later is read without a word
         if note:
             tell(note)
         yield Sources(wanted, note, Disabled(settings.completion.disable))
@@ -83,11 +93,15 @@ async def model(settings: Settings, progress: Tell) -> AsyncIterator[Engines]:
 
 
 @asynccontextmanager
-async def talking(folder: str, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Assistant]:
+async def talking(folder: str, settings: Settings, status: Status, tell: Tell) -> AsyncIterator[Assistant]:
     """An assistant for a folder."""
     path = Path(os.path.abspath(folder))
     if not path.is_dir():
         raise UsageError(f"{folder} is not a folder: name one.")
+
+    def progress(text: str) -> None:
+        status.show(text)
+
     async with model(settings, progress) as engines, workspace(path, settings, progress, tell) as sources:
         yield Assistant(engines, lambda: settings, lambda: sources)
 

@@ -84,10 +84,14 @@ class Page:
         self._console, self._live = console, live
         self._rest = ""
 
+    def wait(self, what: str) -> None:
+        """Shows what is being waited for, until there is text."""
+        if not self._rest:
+            self._live.update(Text(what, style="dim"))
+
     def add(self, piece: Piece) -> None:
         if piece.kind != TEXT:
-            if not self._rest:
-                self._live.update(Text("thinking …", style="dim"))
+            self.wait("thinking …")
             return
         self._rest += piece.text
         if end := _complete(self._rest):
@@ -103,6 +107,9 @@ class Page:
 
 class Plain:
     """The same where no terminal is: text as it comes."""
+
+    def wait(self, what: str) -> None:
+        pass
 
     def add(self, piece: Piece) -> None:
         if piece.kind == TEXT:
@@ -122,6 +129,7 @@ def writing() -> Iterator[Page | Plain]:
     # What is longer than the screen is cut while it is written; it stands there whole when it is complete.
     with Live(console=console, transient=True, refresh_per_second=8, vertical_overflow="ellipsis") as live:
         page = Page(console, live)
+        page.wait("reading …")
         try:
             yield page
         finally:
