@@ -9,10 +9,11 @@ the task that waits for it: its computing then stops.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tabby_lsp.chat import commit
 from tabby_lsp.chat.conversation import (
     Capacity,
     ChatError,
@@ -28,19 +29,22 @@ from tabby_lsp.chat.conversation import (
 from tabby_lsp.chat.lookup import looked_up
 from tabby_lsp.chat.markdown import Answer, without_control
 from tabby_lsp.chat.rendering import form_of
-from tabby_lsp.chat.sources import Attached, Sources, material
-from tabby_lsp.chat.template import Form
+from tabby_lsp.chat.sources import NOT_GIVEN, Attached, Sources, changes, material
+from tabby_lsp.chat.tasks import commit_message
+from tabby_lsp.chat.template import USER, Form
 from tabby_lsp.chat.thoughts import TAGS, TEXT, THOUGHT, Piece, Thoughts
 from tabby_lsp.data import Dialect, Sampling, Segment
 from tabby_lsp.engine.client import Engine, EngineError
-from tabby_lsp.engine.messages import Write
+from tabby_lsp.engine.messages import Write, Written
 from tabby_lsp.engines import CHAT, NO_CHAT_MODEL, Engines
+from tabby_lsp.processes import git
 from tabby_lsp.settings import Settings
 
 ONLY_THOUGHTS = "The model has thought, and come to no answer in {tokens} tokens. Ask with a larger max_tokens."
 NO_ANSWER = "The model has written nothing."
 NOTHING_FOUND = "Nothing in the repository was found to fit this question: the answer rests on the model alone."
 
+CHANGES_SHARE = 1 / 2  # of the context, for a diff: the rest is for subjects, the message and a model's own counts
 MOST_CHARACTERS_A_TOKEN = 8  # of a text: code has 3 to 4, prose 4 to 5
 
 STOP, LENGTH = "stop", "length"
@@ -95,6 +99,16 @@ class Reply:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a model has written for a task. `ended`: by itself, and not for want of room."""
+
+    text: str
+    ended: bool
+    notes: tuple[str, ...]
+    model: str
+
+
 OnPiece = Callable[[Piece], None]
 
 
@@ -121,13 +135,60 @@ class Assistant:
         found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached))
         try:
             engine = await self._engine(request.model)
-            made = await self._prompt(engine, messages, await found, request.parameters.max_tokens)
+            there = await found
+            made = await self._prompt(engine, messages, there, request.parameters.max_tokens)
+            if there.searched and not any(each.cited for each in made.excerpts):
+                made = replace(made, notes=(*made.notes, NOTHING_FOUND))
             form = await self._form(engine, made)
             return await self._written(engine, made, form, request.parameters, on_piece, manner)
         except EngineError as error:
             raise ChatError(str(error)) from None
         finally:
             found.cancel()
+
+    async def write(
+        self,
+        asked: Material,
+        parameters: Parameters = AS_SUITS,
+        on_text: Callable[[str], None] = lambda text: None,
+    ) -> Draft:
+        """What the model writes for a task that is no conversation, such as an edit. Raises ChatError, which says what
+        to do. `on_text` is given all that is written so far.
+        """
+        try:
+            engine = await self._engine("")
+            made = await self._prompt(engine, (Message(USER, asked.question),), asked, parameters.max_tokens)
+            form = await self._form(engine, made)
+            told, text = Thoughts(form.thinks), ""
+
+            def read(pieces: Sequence[Piece]) -> None:
+                nonlocal text
+                if new := "".join(each.text for each in pieces if each.kind == TEXT):
+                    text += new
+                    on_text(text)
+
+            written = await self._raw(engine, made, form, parameters, lambda new: read(told.feed(new)))
+            read(told.end())
+        except EngineError as error:
+            raise ChatError(str(error)) from None
+        return Draft(text, written.end == STOP, made.notes, (await engine.ready()).name)
+
+    async def commit_message(self, folder: Path) -> tuple[str, tuple[str, ...]]:
+        """A message for what would be committed in a folder, in the style of its last ones, and what one should know of
+        it. Raises ChatError."""
+        try:
+            bodies = await asyncio.to_thread(git.has_bodies, folder)
+            subjects = await asyncio.to_thread(git.subjects, folder)
+            info = await (await self._engine("")).ready()
+            room = int(info.context_size * CHANGES_SHARE)
+            diff, withheld = await asyncio.to_thread(changes, self._sources(), folder, room)
+        except (git.GitError, EngineError) as error:
+            raise ChatError(str(error)) from None
+        draft = await self.write(*commit_message(diff, commit.instruction(subjects, bodies)))
+        message = commit.message_of(draft.text, bodies)
+        if not message:
+            raise ChatError("The model has written no message. Try again, or with another model.")
+        return message, tuple(NOT_GIVEN.format(name=each, why="a file that is kept from models") for each in withheld)
 
     async def _from_index(self, sources: Sources, question: str, on_piece: OnPiece, manner: Manner) -> Reply:
         found = await asyncio.to_thread(looked_up, sources, question)
@@ -162,25 +223,38 @@ class Assistant:
         self, engine: Engine, made: Prompt, form: Form, parameters: Parameters, on_piece: OnPiece, manner: Manner
     ) -> Reply:
         reader = _Reader(form, made, manner, on_piece)
-        stop = (*form.stop, *parameters.stop, *self._settings().model.chat.local.additional_stop_words)
-        sampling = Sampling(made.max_tokens, parameters.temperature, parameters.seed, parameters.top_p)
-        job = engine.write(Write(_segments(form, made), sampling, stop, tuple([*TAGS, *TAGS.values()])))
-        job.on_piece = lambda: reader.read(job.text)
-        try:
-            written = await job.result
-        finally:
-            engine.cancel(job)  # which does nothing once it has ended
-        reader.end(written.text)
+        written = await self._raw(engine, made, form, parameters, reader.read)
+        reader.end()
         info = await engine.ready()
         usage = Usage(written.evaluated + written.reused, written.reused, written.generated)
         notes = [*made.notes, *filter(None, [form.note])]
-        if not any(each.cited for each in made.excerpts) and self._sources().plan is not None:
-            notes.append(NOTHING_FOUND)
         if not reader.text.strip():
             notes.append(ONLY_THOUGHTS.format(tokens=written.generated) if reader.thoughts.strip() else NO_ANSWER)
         by_number = {each.number: each for each in made.excerpts}
         cited = tuple(by_number[number] for number in reader.cited)
         return Reply(reader.text, reader.thoughts, written.end, usage, cited, made.excerpts, tuple(notes), info.name)
+
+    async def _raw(
+        self, engine: Engine, made: Prompt, form: Form, parameters: Parameters, on_text: Callable[[str], None]
+    ) -> Written:
+        """What the model writes, given to `on_text` as it comes."""
+        stop = (*form.stop, *parameters.stop, *self._settings().model.chat.local.additional_stop_words)
+        sampling = Sampling(made.max_tokens, parameters.temperature, parameters.seed, parameters.top_p)
+        job = engine.write(Write(_segments(form, made), sampling, stop, tuple([*TAGS, *TAGS.values()])))
+        told = 0
+
+        def tell(text: str) -> None:
+            nonlocal told
+            new, told = text[told:], len(text)
+            on_text(new)
+
+        job.on_piece = lambda: tell(job.text)
+        try:
+            written = await job.result
+        finally:
+            engine.cancel(job)  # which does nothing once it has ended
+        tell(written.text)
+        return written
 
 
 class _Reader:
@@ -191,20 +265,17 @@ class _Reader:
         self._told = Thoughts(form.thinks)
         self._shown = _answer(made.excerpts, manner)
         self._on_piece = on_piece
-        self._read = 0  # characters
 
     @property
     def cited(self) -> list[int]:
         return self._shown.cited
 
     def read(self, text: str) -> None:
-        """What has been written so far."""
-        new, self._read = text[self._read :], len(text)
-        for piece in self._told.feed(new):
+        """More has been written."""
+        for piece in self._told.feed(text):
             self._tell(piece)
 
-    def end(self, text: str) -> None:
-        self.read(text)
+    def end(self) -> None:
         for piece in self._told.end():
             self._tell(piece)
         self._say(TEXT, self._shown.end())

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
 
 from tabby_lsp.config import tabby_root
 from tabby_lsp.data import CompletionSettings, ModelSettings
-from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.engine.client import SHUTTING_DOWN, Engine, EngineError, EngineState
 from tabby_lsp.engine.scheduler import NOTHING
+from tabby_lsp.models.overview import memory_of_size, size_of_file
 from tabby_lsp.models.registry import ModelNotFound, find
+from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalCompletionModel, LocalModel, Settings
 
 COMPLETION, CHAT = "completion", "chat"
@@ -111,6 +114,7 @@ class Engines:
         self._settings: Settings | None = None
         self._on_state = on_state
         self._restarting = asyncio.Lock()
+        self._loading: asyncio.Task[None] | None = None  # of a chat model, after a restart
         self._changed = asyncio.Event()
 
     def get(self, role: str) -> Engine | None:
@@ -125,6 +129,7 @@ class Engines:
         while not self._closed:
             engine = self._engines.get(role)
             if engine is None or _may_be_tried_again(engine):
+                await self._others_loaded(engine)
                 engine = await self._begin(role, engine)
             try:
                 await engine.ready()
@@ -132,7 +137,12 @@ class Engines:
             except EngineError:
                 if self._engines.get(role) is engine:
                     raise
-        raise EngineError("The server is shutting down.")
+        raise EngineError(SHUTTING_DOWN)
+
+    async def _others_loaded(self, engine: Engine | None) -> None:
+        """Two models that are loaded at once would both take the memory that is free for one."""
+        while any(not each.state.settled for each in self._open if each is not engine):
+            await self.changed()
 
     async def _begin(self, role: str, failed: Engine | None) -> Engine:
         """Starts the engine of a role, in the place of one that has failed. Raises EngineError."""
@@ -140,10 +150,13 @@ class Engines:
             if self._settings is None:
                 raise EngineError("No model has been started yet.")
             if self._engines.get(role) is failed:  # else another request has done it
-                await self._replace((role,), self._settings)
+                self._set_state(role, EngineState("starting"))
+                await self._end(role)
+                await self._start(role, self._settings)
+                self._settle(self._settings)
             engine = self._engines.get(role)
             if engine is None:
-                raise EngineError(self.states[role].reason)
+                raise EngineError(SHUTTING_DOWN if self._closed else self.states[role].reason)
             return engine
 
     async def changed(self) -> None:
@@ -156,27 +169,26 @@ class Engines:
             await self.changed()
         return self.states[role]
 
-    async def restart(self, settings: Settings, roles: Iterable[str] = ROLES) -> None:
-        """Starts the engines of these roles as the settings are now, in the place of those that run. A chat model that
-        was not loaded still is not."""
+    async def restart(self, settings: Settings, roles: Collection[str] = ROLES) -> None:
+        """Starts the engines of these roles as the settings are now, in the place of those that run. A chat model is
+        loaded behind that of completion, and one that was not loaded still is not."""
         async with self._restarting:  # two changes of the settings in a row must not leave two engines
             self._settings = settings
             chat = self._engines.get(CHAT)
-            loaded = [each for each in roles if each != CHAT or (chat is not None and chat.state.phase != "unloaded")]
+            renewed = chat is not None and chat.state.phase != "unloaded" and _chat_is_named(settings)
             for role in roles:
-                if role not in loaded:
-                    await self._end(role)
-                    named = bool(local_model(settings, role).model_id)
-                    self._set_state(role, EngineState("unloaded", reason=NOT_YET) if named else _unset())
-            await self._replace(loaded, settings)
+                starts = role == COMPLETION or renewed
+                self._set_state(role, EngineState("starting") if starts else _without_chat(settings))
+                await self._end(role)
+            if COMPLETION in roles:
+                await self._start(COMPLETION, settings)
+            self._settle(settings)
+        if CHAT in roles and renewed:
+            self._loading = asyncio.get_running_loop().create_task(self._load_again(CHAT))
 
-    async def _replace(self, roles: Iterable[str], settings: Settings) -> None:
-        for role in roles:
-            self._set_state(role, EngineState("starting"))
-            await self._end(role)
-        for role in roles:
-            await self._start(role, settings)
-        self._settle(settings)
+    async def _load_again(self, role: str) -> None:
+        with contextlib.suppress(EngineError):  # its state says what is the matter
+            await self.wanted(role)
 
     def needs_restart(self, settings: Settings) -> tuple[str, ...]:
         """The roles whose models must be loaded anew for these settings: another one, or one where there is none."""
@@ -204,15 +216,18 @@ class Engines:
         """Ends all engines, also one whose end a restart was waiting for. No other is started."""
         self._closed = True
         self._engines.clear()
+        if self._loading is not None:
+            self._loading.cancel()
         await asyncio.gather(*(engine.close() for engine in self._open))
+        self._changed.set()  # also who waits for a state that will not come
 
     async def _start(self, role: str, settings: Settings) -> None:
         try:
             # A name is looked for in the folders of eight programs, which may lie on a disk that is slow to answer.
             model = await asyncio.to_thread(model_settings, settings, role)
         except ModelNotFound as error:
-            unset = role == CHAT and not local_model(settings, role).model_id
-            self._set_state(role, _unset() if unset else EngineState("failed", reason=str(error)))
+            failed = role == COMPLETION or _chat_is_named(settings)
+            self._set_state(role, EngineState("failed", reason=str(error)) if failed else _without_chat(settings))
             return
         if self._closed:
             return
@@ -229,6 +244,7 @@ class Engines:
         completion = completion_settings(settings) if role == COMPLETION else None
         engine = Engine(model, completion, tell, settings.additional_languages)
         engine.on_urgency = self._share_cores
+        engine.reserved = lambda: sum(_still_taking(each) for each in self._open if each is not engine)
         self._engines[role] = engine
         self._open.add(engine)
         engine.start()
@@ -256,10 +272,36 @@ class Engines:
         self._on_state(role, state)
 
 
+def _chat_is_named(settings: Settings) -> bool:
+    return bool(settings.model.chat.local.model_id)
+
+
+def _without_chat(settings: Settings) -> EngineState:
+    if _chat_is_named(settings):
+        return EngineState("unloaded", reason=NOT_YET)
+    return EngineState("unset", reason=NO_CHAT_MODEL)
+
+
 def _may_be_tried_again(engine: Engine) -> bool:
     """Whether its model could not be loaded, for a reason that may be gone: too little memory, a file that was away."""
     return engine.state.phase == "failed" and engine.state.info is None and not engine.stays_down
 
 
-def _unset() -> EngineState:
-    return EngineState("unset", reason=NO_CHAT_MODEL)
+def _still_taking(engine: Engine) -> int:
+    """Bytes that count as free and that an engine will take, or has mapped: without them it would be slow as a disk."""
+    info = engine.state.info
+    if engine.pid is None or (info is not None and info.gpu_layers):
+        return 0
+    needed = info.memory_needed if info else _guess(engine.model.path)
+    taken = machine.taken_memory(engine.pid)
+    if taken is None:  # of one that is loaded the system counts most as taken
+        taken = needed if info else 0
+    return max(0, needed - taken)
+
+
+def _guess(path: str) -> int:
+    """Bytes that a model takes, by its size alone: to read its head would keep the loop. 0 if there is none."""
+    try:
+        return memory_of_size(size_of_file(Path(path)))
+    except OSError:
+        return 0

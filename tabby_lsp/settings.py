@@ -39,22 +39,30 @@ class LocalModel:
     model_id: str = _setting("", "A model for a role.", restricted=True, model=True)
     device: str = _setting(
         "auto",
-        "Where the model runs. `gpu` needs a llama.cpp built for it.",
-        choices=("auto", "cpu", "gpu"),
+        "Where the model runs: `auto` (a GPU if llama.cpp finds one), `cpu`, `gpu`, or the names of devices as "
+        "`tabby-lsp doctor` lists them, with commas between.",
         restricted=True,
     )
     num_gpu_layers: int = _setting(
-        MOST_LAYERS, "Layers that are put on the GPU.", minimum=0, maximum=MOST_LAYERS, restricted=True
+        MOST_LAYERS,
+        "Layers that are put on the GPU, as far as there is room for them.",
+        minimum=0,
+        maximum=MOST_LAYERS,
+        restricted=True,
     )
     context_size: int = _setting(
-        4096, "Tokens of a prompt and its answer together.", minimum=128, maximum=MOST_TOKENS, restricted=True
+        4096,
+        "Tokens of a prompt and its answer together; fewer where there is no memory for them.",
+        minimum=128,
+        maximum=MOST_TOKENS,
+        restricted=True,
     )
     parallelism: int = _setting(
         2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16, restricted=True
     )
     threads: int = _setting(
         0,
-        "CPU threads. 0: up to one for each core, as many as go well at the time.",
+        "CPU threads. 0: as many as are fastest at the time, which is measured, beginning with the fast cores.",
         minimum=0,
         maximum=MOST_THREADS,
         restricted=True,
@@ -147,7 +155,7 @@ class CompletionSettings:
     ahead: bool = _setting(
         True,
         "Whether what may be wanted next is worked out in idle moments: the suggestion after the one that is shown, "
-        "and more of the text around a place that you have jumped to.",
+        "and more of the text around a place that you have jumped to. Not on battery.",
     )
     confidence: float = _setting(
         -1.0,

@@ -13,7 +13,7 @@ from tabby_lsp.completion import brackets, filters
 from tabby_lsp.completion.blocks import begins_block, leaves_open
 from tabby_lsp.completion.confidence import before_doubt, by_line, of_first
 from tabby_lsp.completion.context import surround
-from tabby_lsp.completion.filters import clean, close_brackets, end_string
+from tabby_lsp.completion.filters import clean
 from tabby_lsp.completion.overtype import before_overtyped, overtyped
 from tabby_lsp.completion.prose import prose_at
 from tabby_lsp.completion.stops import Stops, stop_rules
@@ -92,7 +92,6 @@ def _confidence(text: str, context: CompletionContext) -> object:
 WALKS: Mapping[str, Walk] = {
     **{each.__name__: each for each in filters.FILTERS},
     "clean": clean,
-    "ended": lambda text, context: close_brackets(end_string(text, context), context),
     "stops": _stops,
     "overtyped": overtyped,
     "before_overtyped": before_overtyped,

@@ -147,7 +147,20 @@ def test_only_the_command_line_prints() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     # Not `serve`: its stdout is the wire.
-    people = ("complete", "demo", "doctor", "eval", "index", "map", "models", "options", "search", "terminal")
+    people = (
+        "ask",
+        "commit_message",
+        "complete",
+        "demo",
+        "doctor",
+        "eval",
+        "index",
+        "map",
+        "models",
+        "options",
+        "search",
+        "terminal",
+    )
     assert printing <= {f"commands/{name}.py" for name in people}
 
 

@@ -209,7 +209,9 @@ def test_a_lasting_fault_is_told_once(hub: Hub, folder: Path, fault: str, expect
 def test_a_fault_that_stays_is_told_in_the_end(hub: Hub, folder: Path, fault: str) -> None:
     hub.files[NAME] = MODEL if fault != "drop" else b""
     hub.faults = [fault] * 20
-    assert ", 4 times. What has come is kept; ask again" in refusal(get(), folder)
+    events = get()
+    assert ", 4 times. What has come is kept; ask again" in refusal(events, folder)
+    assert not events[-1]["unreachable"]
 
 
 def test_the_list_of_files_is_asked_for_again_too(hub: Hub) -> None:
@@ -230,7 +232,9 @@ def test_a_list_of_files_that_does_not_come(hub: Hub, folder: Path, fault: str, 
 def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(Hub({})) as gone:
         monkeypatch.setenv("HF_ENDPOINT", gone.address)
-    assert "127.0.0.1 cannot be reached (Connection refused)" in refusal(get(), folder)
+    events = get()
+    assert "127.0.0.1 cannot be reached (Connection refused)" in refusal(events, folder)
+    assert events[-1]["unreachable"], "for who knows another way"
 
 
 def test_a_hub_that_ignores_ranges_sends_all_of_it_again(hub: Hub) -> None:
@@ -536,7 +540,7 @@ def test_a_process_that_dies_holds_nobody_up(hub: Hub, interruptible: None, how:
     wait_for(lambda: any(each.stat().st_size > 1_000_000 for each in blobs.glob("*.incomplete")))
     process.send_signal(how)
     events = events_of(process)
-    assert events[-1]["event"] == ("stopped" if how == signal.SIGINT else "plan") or events[-1]["event"] == "progress"
+    assert events[-1]["event"] == ("plan" if how == signal.SIGKILL else "stopped") or events[-1]["event"] == "progress"
     hub.ended.set()
     events = get(source)
     assert path_of(events).read_bytes() == data

@@ -23,7 +23,7 @@ from hub import REPOSITORY, Hub, running
 
 from tabby_lsp.lsp import fetching, models
 from tabby_lsp.lsp.fetching import so_far
-from tabby_lsp.lsp.models import Models, Unclear, Wish, wish
+from tabby_lsp.lsp.models import Models, Unclear, Wish, role_of, wish
 from tabby_lsp.models import cache, client, offer, overview, starter
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.settings import Settings
@@ -215,7 +215,7 @@ def test_an_editor_that_cannot_ask_tells_once(hub: Hub, root: Path) -> None:
         client.start(INLINE)
         client.open("import os\n")
         message = wait_shown(client, "`tabby.downloadModel`")
-        assert "would suit this machine: size not known, licence apache-2.0" in message
+        assert "(size not known, licence apache-2.0) would suit this machine: the command" in message
         assert "`tabby-lsp models get Qwen2.5-Coder-" in message and not questions(client)
     assert json.loads((root / "lsp" / "offer.json").read_text(encoding="utf-8"))["answer"] == "never"
 
@@ -246,9 +246,17 @@ async def test_nobody_is_asked_while_they_type(monkeypatch: pytest.MonkeyPatch) 
     made = Models(server)
     monkeypatch.setattr(models, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(models, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
-    monkeypatch.setattr(models.offer, "suitable", lambda settings: asked.append(now[0]))
+
+    def suitable(settings: Settings) -> offer.Offer:
+        asked.append(now[0])
+        made.moved()
+        return offer.Offer(Entry("a", ()), None)
+
+    monkeypatch.setattr(models.offer, "suitable", suitable)
+    monkeypatch.setattr(models.offer, "may_ask", lambda day: asked.append(now[0]))
     await made.offer()
-    assert not keys and asked == [made._moved + models.QUIET_SECONDS]
+    pause = models.QUIET_SECONDS
+    assert not keys and asked == [made._moved, made._moved + pause], "also after a key while it was looked for"
 
 
 async def _at_once() -> None:
@@ -264,7 +272,7 @@ def test_what_is_here_already_is_offered_as_it_is(hub: Hub, folder: Path) -> Non
         client.start(ASKS)
         client.open("import os\n")
         wait_shown(client, "is loaded, and completes from now on")
-        assert "would suit this machine and is here already" in questions(client)[0]
+        assert "would suit this machine, and is here already" in questions(client)[0]
         assert model_path(client) == str(file) and not hub.requests
 
 
@@ -275,6 +283,24 @@ def test_a_machine_without_room_is_offered_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.undo()
     monkeypatch.setattr(cache, "free", lambda folder: 1 << 20)
     assert offer.suitable(Settings()) is None
+
+
+def test_an_editor_ends_over_the_question(hub: Hub) -> None:
+    with Editor(command=IMPATIENT, model=None, answers=False) as client:
+        client.initialize(ASKS)
+        client.open("import os\n")
+        answered: list[str] = []
+
+        def asked(message: Json) -> bool:
+            if "id" in message and not is_question(message) and message["id"] not in answered:
+                answered.append(message["id"])
+                client.reply(message, None)
+            return is_question(message)
+
+        client.wait(asked)
+        client.request("shutdown", None)
+        client.notify("exit", None)
+        assert client.process.wait(WAIT) == 0
 
 
 # --- the commands
@@ -302,7 +328,7 @@ def test_a_download_by_name_shows_what_comes_first(hub: Hub, folder: Path) -> No
         assert run(client, "tabby.downloadModel", REPOSITORY) == {}
         client.wait(is_question)
         (asked,) = questions(client)
-        assert f"{NAME}, 0.00 GB, from {REPOSITORY}" in asked and "licence: apache-2.0" in asked
+        assert f"{NAME}, 4.46 MB, from {REPOSITORY}" in asked and "licence: apache-2.0" in asked
         assert f"to: {folder}" in asked and "GB free" in asked
         client.request("tabby/status", {})
         assert not hub.asked_for_files() and not client.shown()
@@ -465,6 +491,18 @@ def test_a_model_that_cannot_be_loaded_is_taken_out_again(hub: Hub, root: Path, 
     assert after.startswith(before) and 'model_id = ""' in after
 
 
+def test_a_model_for_chat_is_used_when_it_is_first_needed(hub: Hub, root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(MODEL)
+    with editor() as client:
+        client.start(ASKS)
+        run(client, "tabby.useModel", str(other), "chat")
+        wait_shown(client, "other.gguf serves chat from now on. It is loaded when it is first needed.")
+        status = client.request("tabby/status", {})
+        assert status["models"]["chat"]["phase"] == "unloaded" and status["modelPath"] == str(starter.MODEL)
+    assert f'[model.chat.local]\nmodel_id = "{other}"' in (root / "config.toml").read_text(encoding="utf-8")
+
+
 def test_an_editor_that_chooses_the_model_itself_is_told(hub: Hub, tmp_path: Path) -> None:
     other = tmp_path / "other.gguf"
     other.write_bytes(MODEL)
@@ -491,6 +529,19 @@ def test_an_editor_that_chooses_the_model_itself_is_told(hub: Hub, tmp_path: Pat
 )
 def test_arguments_in_all_forms(arguments: list[Any], expected: Wish) -> None:
     assert wish(arguments) == expected
+
+
+@pytest.mark.parametrize(
+    "role, roles, expected",
+    [
+        ("", (), "completion"),
+        ("", ("completion", "chat"), "completion"),
+        ("", ("chat",), "chat"),
+        ("completion", ("chat",), "completion"),
+    ],
+)
+def test_a_model_serves_what_it_was_made_for(role: str, roles: tuple[str, ...], expected: str) -> None:
+    assert role_of(Wish("a", role), Entry("a", (), roles)) == expected
 
 
 @pytest.mark.parametrize("arguments", [[1], ["a", "write"], [{"nam": "a"}], [{"stop": "yes"}], [["a"]]])

@@ -1393,7 +1393,7 @@ def steps_done(process: subprocess.Popen[bytes]) -> int:
 
 
 def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> None:
-    text, sampling = "import os\n", Sampling(400, 1.0, 3)
+    text, sampling = (Segment("import os\n"),), Sampling(400, 1.0, 3)
     process = start_engine()
     say(process, packed(Write(text, sampling), 1))
     free = hear_written(process, 1)
@@ -1415,7 +1415,11 @@ def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> 
 
 def test_a_process_may_be_held_while_it_loads_and_ends_with_its_server_all_the_same() -> None:
     process = subprocess.Popen(python("tabby_lsp.engine.process"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    say(process, packed(messages.Load(__version__, SETTINGS, held=COMPLETION)), packed(Write("x", Sampling(1)), 1))
+    say(
+        process,
+        packed(messages.Load(__version__, SETTINGS, held=COMPLETION)),
+        packed(Write((Segment("x"),), Sampling(1)), 1),
+    )
     time.sleep(1)
     say(process, packed(messages.Ping()))
     while not isinstance(message := hear(process)[0], messages.Alive):
@@ -1426,6 +1430,7 @@ def test_a_process_may_be_held_while_it_loads_and_ends_with_its_server_all_the_s
 def hear_written(process: subprocess.Popen[bytes], id: int) -> Written:
     while True:
         message, of = hear(process)
+        assert not isinstance(message, Refused), message.reason
         if isinstance(message, Written) and of == id:
             return message
 

@@ -23,7 +23,7 @@ def cases() -> Iterator[tuple[str, str, CompletionContext, str, str]]:
     for file in sorted(GOLDEN.glob("*.txt")):
         for part in re.split(r"^=== ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             head, _, rest = part.partition("\n")
-            title, language = re.fullmatch(r"(.*) \((\w+)\)", head).groups()  # type: ignore[union-attr]
+            title, language = re.fullmatch(r"(.*) \(([\w.-]+)\)", head).groups()  # type: ignore[union-attr]
             drawing, _, verdict = rest.partition("--- ")
             before, _, behind = drawing.partition("├")
             text, _, after = behind.partition("┤")

@@ -511,8 +511,8 @@ from tabby_lsp import languages
 from tabby_lsp.index import symbols, upkeep
 from tabby_lsp.index.plan import Plan
 
-lua = languages.Language("lua", "Lua", "--", "lua")
-languages._in_use = languages.Table({"lua": lua}, {"lua": "lua"})
+lua = languages.Language("lua", comment="--", grammar="lua")
+languages._in_use = languages.Table({"lua": lua}, {"lua": "lua"}, {}, {})
 symbols.query = lambda language: "(identifier) @reference"
 upkeep.FILE_SECONDS = 1
 upkeep.Upkeep(Plan(sys.argv[1], (sys.argv[2],)), lambda mark: print(mark, flush=True), {}).changed(sys.argv[2], "x.lua")

@@ -214,6 +214,13 @@ def test_which_devices_a_setting_means(setting: str, there: list[Device], expect
     assert devices.chosen(setting, there) == expected
 
 
+def test_a_device_that_does_not_tell_its_memory_gets_all_layers(tmp_path: Path) -> None:
+    assert devices.free_memory([CUDA0, CUDA1]) == 12 * GIB and devices.free_memory([]) == 0
+    unknown = devices.free_memory([CUDA0, replace(CUDA1, total=0, free=0)])
+    assert unknown is None
+    assert memory.fit(large(tmp_path), 8 * GIB, 4096, 3, None, 9999, unknown).gpu_layers == 29
+
+
 def test_a_device_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(NoSuchDevice, match=r"no device 'metal'.*CPU \(Some Processor\), CUDA0 \(Some GPU\)"):
         devices.chosen("cuda0, metal", [CPU0, CUDA0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tabby_lsp.engine.threads import FIRST_PAUSE, ONE, TRIALS, TURNS, Threads, thread_counts
+from tabby_lsp.engine.threads import DOUBTFUL_PAUSE, FIRST_PAUSE, ONE, TRIALS, TURNS, Threads, thread_counts
 from tabby_lsp.processes.cores import Cores
 
 PART, TOKENS = 64, 64  # the kind of a part of a prompt, and its tokens
@@ -94,7 +94,7 @@ def test_sixteen_threads_where_eight_are_faster() -> None:
     assert busy < 1.35 * machine.best, "the first seconds"
     machine.type(500)
     busy = machine.now - 510 * 0.2
-    assert busy < 1.02 * machine.best, "all in all"
+    assert busy < 1.03 * machine.best, "all in all; with sixteen threads it were 1.55"
 
 
 def test_eight_fast_cores_and_eight_that_are_not() -> None:
@@ -140,6 +140,21 @@ def test_a_contest_held_while_a_core_was_lost_is_put_right() -> None:
         machine.type(1)
     assert machine.threads.best(False) == machine.threads.best(True) == 8
     assert machine.threads.count(True) == 8
+
+
+def test_somebody_has_a_core_for_half_an_hour() -> None:
+    """Then fewer threads may have won a contest, which is not what is best for ever."""
+    times = {2: 20.0, 1: 35.0}
+    machine = Machine(Threads((2, 1)), times.__getitem__, lambda n: times[n] / 4, 2, [(5, 1800)])
+    while machine.now < 1800:
+        machine.type(1)
+    machine.used.clear()
+    machine.type(10)
+    while machine.now < 1800 + DOUBTFUL_PAUSE + 20:
+        machine.type(1)
+    machine.used.clear()
+    machine.type(50)
+    assert machine.used.count(2) / len(machine.used) > 0.95
 
 
 def test_rounds_of_contests_become_rare() -> None:

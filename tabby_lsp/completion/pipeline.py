@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tabby_lsp.completion.confidence import before_doubt, by_line, of_first
-from tabby_lsp.completion.filters import clean, close_brackets, end_string
+from tabby_lsp.completion.filters import ENDING, FILTERS, Filter, clean
 from tabby_lsp.completion.layout import Layout, Vocabulary
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.prompt import Prompt, build
@@ -133,16 +133,18 @@ def complete(
 
 def _worth_showing(written: Sequence[Candidate], context: CompletionContext, confidence: float) -> list[Alternative]:
     """What passes the filters, each text once."""
-    texts = dict.fromkeys(clean(ended(each, confidence, context), context) for each in written)
+    texts = dict.fromkeys(cleaned(each, confidence, context) for each in written)
     return [Alternative(text, overtyped(text, context)) for text in texts if text]
 
 
-def ended(written: Candidate, confidence: float, context: CompletionContext) -> str:
-    """What the model was sure of, with an end. What it had no time to end is gone on with when it is asked again."""
+def cleaned(
+    written: Candidate, confidence: float, context: CompletionContext, filters: Sequence[Filter] = FILTERS
+) -> str:
+    """What the model was sure of, after the filters. What it had no time to end is gone on with when it is asked again,
+    and so is not ended for it."""
     text = before_doubt(written.text, written.lines, confidence)
-    if written.stop == "time" and text == written.text:
-        return text
-    return close_brackets(end_string(text, context), context)
+    goes_on = written.stop == "time" and text == written.text
+    return clean(text, context, [each for each in filters if not (goes_on and each in ENDING)])
 
 
 def _choose(

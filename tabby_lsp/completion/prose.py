@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tabby_lsp.completion.scanner import NO_STRINGS, QUOTES, pieces, syntax_of
+from tabby_lsp.completion.scanner import QUOTES, pieces, syntax_of
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.languages import language as facts_of
 
@@ -22,8 +22,9 @@ def prose_at(context: CompletionContext) -> str:
     """ "comment" or "string", if the cursor is in one; else ""."""
     cursor, syntax = len(context.prefix), syntax_of(context.language)
     line = f"{context.prefix}{_CURSOR}{context.line_suffix}"
-    has_strings = context.language not in NO_STRINGS
-    begin = QUOTES if facts_of(context.language).name else '"'  # what is not known may be sentences
+    facts = facts_of(context.language)
+    has_strings = bool(facts.quotes)
+    begin = QUOTES if facts.name else '"'  # what is not known may be sentences
     for mark, start, end, _ in pieces(line, syntax, begin=begin if has_strings else ""):
         if start > cursor:
             break

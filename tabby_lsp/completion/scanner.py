@@ -1,4 +1,4 @@
-"""Strings, comments and brackets of a text, found in one pass: what languages write them with stands here only.
+"""Strings, comments and brackets of a text, found in one pass, by what `languages.toml` says of its language.
 
 No grammar: it is there at the first request, for every language, and in a line that is just being written. The time
 is linear in the text, whatever it holds: what is read is never read again, and a quote that has no end on its line is
@@ -13,33 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from tabby_lsp.languages import Language
 from tabby_lsp.languages import language as facts_of
 
-# Languages of sentences, where most quotes are apostrophes and brackets are marks between words.
-PROSE = frozenset(("markdown", "plaintext", "restructuredtext", "tex", "html", "quarto", "typst", "asciidoc"))
 CLOSER_OF = {"(": ")", "[": "]", "{": "}"}
 QUOTES = "\"'`"
 PAIRS = {**CLOSER_OF, **dict(zip(QUOTES, QUOTES, strict=True))}  # what editors close by themselves
 TRIPLES = ('"""', "'''")
-# Where a single quote is around one character, and begins other things, too: Rust's lifetimes, Haskell's names.
-QUOTES_CHARACTERS = frozenset(
-    ("c", "cpp", "csharp", "go", "haskell", "java", "kotlin", "objective-c", "ocaml", "rust", "scala", "swift", "zig")
-)
-_BLOCK_COMMENTS = {
-    **dict.fromkeys(("html", "xml", "vue", "svelte", "markdown", "quarto"), ("<!--", "-->")),
-    **dict.fromkeys(("css", "less", "sql"), ("/*", "*/")),
-    **dict.fromkeys(("haskell", "elm"), ("{-", "-}")),
-    **dict.fromkeys(("ocaml", "fsharp"), ("(*", "*)")),
-    "julia": ("#=", "=#"),
-    "lua": ("--[[", "]]"),
-    "powershell": ("<#", "#>"),
-}
-# Where "#" begins a comment behind a blank only.
-_AFTER_BLANK = frozenset(("dockerfile", "makefile", "perl", "shellscript", "yaml"))
-# Where single quotes are apostrophes, and double ones stand around words and the values of tags.
-NO_STRINGS = PROSE | {"latex", "svelte", "vue", "xml"}
-# Where strings in backticks have several lines.
-_BACKTICKS = frozenset(("go", "javascript", "javascriptreact", "typescript", "typescriptreact"))
 
 
 class Piece(NamedTuple):
@@ -69,6 +49,7 @@ class Syntax:
 
     marks: re.Pattern[str]  # with which a piece begins
     bodies: Mapping[str, _Body]  # by mark; a bracket has none
+    quotes: str  # that begin a string which may be ended for who writes it
 
 
 def pieces(text: str, syntax: Syntax, inside: str = "", begin: str = "") -> Iterator[Piece]:
@@ -106,41 +87,45 @@ def pieces(text: str, syntax: Syntax, inside: str = "", begin: str = "") -> Iter
 
 
 @cache
-def syntax_of(language: str) -> Syntax:
-    comment = facts_of(language).comment
-    has_default = comment == "//" or (not comment and language not in PROSE)
-    begin, end = _BLOCK_COMMENTS.get(language, ("/*", "*/") if has_default else ("", ""))
+def _syntax(facts: Language) -> Syntax:
     bodies: dict[str, _Body] = {}
     marks: list[str] = []
+    begin, end = facts.block_comment
     if begin:
         marks.append(re.escape(begin))
         bodies[begin] = _Body(re.compile(rf"(?s:.*?)(?={re.escape(end)}|\Z)"), end, True, True)
-    if comment:
-        marks.append(_line_comment(comment, language))
-        bodies[comment] = _Body(re.compile(r"[^\n]*"), "", True, True)
-    bodies['"'] = _Body(_content('"'), '"', False)
-    if language not in NO_STRINGS:
-        bodies |= {triple: _Body(_content(triple), triple, True) for triple in TRIPLES}
-        if language in QUOTES_CHARACTERS:
-            bodies["'"] = _Body(re.compile(r"(?:\\[^\n]{1,9}?|[^'\\\n])(?=')"), "'", False)
-        elif language != "clojure":
-            bodies["'"] = _Body(_content("'"), "'", False)
-        if language in _BACKTICKS:
-            bodies["`"] = _Body(_content("`", several=True), "`", False)
-    marks += [each for each in (*TRIPLES, *QUOTES) if each in bodies]
-    return Syntax(re.compile("|".join((*marks, "[][(){}]"))), bodies)
+    if facts.comment:
+        marks.append(_line_comment(facts.comment, facts.after_blank))
+        bodies[facts.comment] = _Body(re.compile(r"[^\n]*"), "", True, True)
+    if facts.quotes:
+        bodies |= {mark: _Body(_content(mark, True), mark[-len(mark) // 2 :], mark in TRIPLES) for mark in facts.long}
+    for quote in facts.quotes or '"':  # which is around the value of a tag
+        bodies.setdefault(quote, _Body(_content(quote), quote, False))
+    if facts.characters:
+        bodies["'"] = _Body(re.compile(r"(?:\\[^\n]{1,9}?|[^'\\\n])(?=')"), "'", False)
+    strings = [each for each in bodies if not bodies[each].is_comment]
+    marks += map(re.escape, sorted(strings, key=len, reverse=True))
+    return Syntax(re.compile("|".join((*marks, "[][(){}]"))), bodies, facts.quotes)
 
 
-def _line_comment(mark: str, language: str) -> str:
+def syntax_of(language: str) -> Syntax:
+    return _syntax(facts_of(language))
+
+
+def _line_comment(mark: str, after_blank: bool) -> str:
     if mark.isalpha():  # Batch's REM
         return rf"(?<!\w){mark}(?!\w)"
-    before = r"\S" if language in _AFTER_BLANK else r"\\"
+    before = r"\S" if after_blank else r"\\"
     return rf"(?<!{before}){re.escape(mark)}"
 
 
 def _content(mark: str, several: bool = False) -> re.Pattern[str]:
     """Of a string, up to its end: on a line, or of `several`."""
-    quote, is_triple = mark[0], len(mark) == 3
-    plain = rf"[^{quote}\\]*" if several or is_triple else rf"[^{quote}\\\n]*"
-    other = rf"|{quote}(?!{quote}{quote})" if is_triple else ""
+    quote = mark[-1]
+    if mark == '@"':  # of C#, where a quote is written twice
+        return re.compile(r'[^"]*(?:""[^"]*)*')
+    if mark == "''":  # of Nix
+        return re.compile(r"[^']*(?:(?:'(?!')|''(?=['$\\]).)[^']*)*")
+    plain = rf"[^{quote}\\]*" if several else rf"[^{quote}\\\n]*"
+    other = rf"|{quote}(?!{quote}{quote})" if mark in TRIPLES else ""
     return re.compile(rf"(?s:{plain}(?:(?:\\(?:.|\Z){other}){plain})*)")

@@ -2,21 +2,25 @@
 
 The rules read the text so far, after every token: lines, indentation and brackets, and the words that some languages
 have in their place (see `blocks`). What right of the cursor is more than closers asks for one line; so does a line that
-is complete and begins no block.
+begins no block and below which nothing is indented deeper.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tabby_lsp.completion.blocks import PLAIN, begins_block, begins_by_words, blocks_of, leaves_open
+from tabby_lsp.completion.blocks import PLAIN, begins_block, begins_by_words, blocks_of, is_complete, leaves_open
 from tabby_lsp.completion.brackets import Nesting
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.data import CompletionContext
 
 # A loop is a unit of 3 to 9 characters six times in a row, or of up to 120 four times (the limits of Tabby's filter).
 _SHORT_UNIT, _LONG_UNIT, _LONGEST_UNIT = 3, 10, 120
+# Of what has no letters, or one only, a ruler is made: people make them as wide as a line.
+_LONGEST_RULER = 120
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Stops:
     def __init__(self, rules: StopRules) -> None:
         self._rules = rules
         self._searched = 0  # characters that hold no stop word
+        self._first = -1  # where the first line ends, if it has ended
         self._line = -1  # where the last complete line that is not the one below the cursor ends
         self._scope: _Scope | None = None
 
@@ -72,15 +77,29 @@ class Stops:
     def _line_end(self, text: str) -> Stop | None:
         """Ends after the first line, unless that opens a block or the cursor began an empty line of one."""
         if self._scope is None:
-            length = text.find("\n", self._searched)
+            length = text.find("\n", self._searched) if self._first < 0 else self._first
             if length < 0:
                 return None
+            self._first = length
             head = self._rules.line_prefix + text[:length]
             opens = begins_block(head, self._rules.language)
-            if self._rules.single_line or not (opens or not self._rules.line_prefix.strip()):
+            if self._rules.single_line:
                 return Stop(length, "line end")
+            if self._rules.line_prefix.strip() and not opens:
+                goes_on = self._goes_on(head, text[length + 1 :])
+                if not goes_on:
+                    return None if goes_on is None else Stop(length, "line end")
+                opens = True
             self._scope = _Scope(head, opens, length, self._rules)
         return self._scope.find(text)
+
+    def _goes_on(self, head: str, below: str) -> bool | None:
+        """Whether what is indented deeper follows a line that opens nothing: the rest of a call, of a list item, of a
+        condition without braces. None if there is no telling yet, a token or two before."""
+        if is_complete(head, self._rules.language):
+            return False
+        begun = below.lstrip(" \t")
+        return None if not begun else begun[0] != "\n" and indentation(below) > indentation(head)
 
     def _following_line(self, text: str) -> Stop | None:
         """Ends before a complete line that is the one below the cursor: the model has caught up with the suffix."""
@@ -161,13 +180,15 @@ def indentation(line: str) -> int:
 
 
 def _repetition(text: str) -> Stop | None:
-    """Ends before a loop: the same unit over and over, or the same line three times."""
+    """Ends before a loop: the same unit over and over, or the same line three times, unless it is a row of a table."""
     for size in range(_SHORT_UNIT, min(_LONGEST_UNIT, len(text) // 4) + 1):
         times = 6 if size < _LONG_UNIT else 4
         unit = text[-size:]
+        if not _LETTER.search(unit) or len(set(unit)) == 1:  # a ruler, zeros, an empty row of a table
+            times = max(times, _LONGEST_RULER // size)
         if unit.strip() and text.endswith(unit * times):
             return Stop(len(text) - size * (times - 1), "repetition")
     parts = text.rsplit("\n", 4)
-    if len(parts) > 3 and parts[-2].strip() and parts[-2] == parts[-3] == parts[-4]:
+    if len(parts) > 3 and _LETTER.search(parts[-2]) and parts[-2] == parts[-3] == parts[-4] and parts[-2][-1] != ",":
         return Stop(len(text) - sum(len(each) + 1 for each in parts[-3:]), "repetition")
     return None

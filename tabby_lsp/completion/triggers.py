@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from tabby_lsp.completion.prose import prose_at
-from tabby_lsp.completion.scanner import PROSE
 from tabby_lsp.data import CompletionContext
+from tabby_lsp.languages import language as facts_of
 from tabby_lsp.settings import CompletionSettings, is_on
 
 SHORTEST_NAME = 3  # letters: one or two begin too many words to be known as a whole one
@@ -54,7 +54,7 @@ def lengthens_full_name(text: str, context: CompletionContext) -> bool:
     be behind one there, too. Prose has no names.
     """
     name = _word_before(context.prefix)
-    if len(name) < SHORTEST_NAME or not name.isidentifier() or context.language in PROSE:
+    if len(name) < SHORTEST_NAME or not name.isidentifier() or facts_of(context.language).has_sentences:
         return False
     if not _word_of(text) or _word_of(context.line_suffix):
         return False

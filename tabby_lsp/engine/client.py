@@ -38,6 +38,7 @@ STEP_TOKENS, STEPS_WAITED = 16, 4
 Answer = TypeVar("Answer", Completion, CompletionInfo, Written, Counted)
 
 
+SHUTTING_DOWN = "The server is shutting down."
 UNLOADED = "Nothing was asked of the model for a while: it has been unloaded, and the next request loads it again."
 
 
@@ -262,9 +263,9 @@ class Engine:
 
     async def close(self) -> None:
         """Ends the process, killing it if it does not end by itself."""
-        self._set_state(EngineState("closed", reason="The server is shutting down."))
+        self._set_state(EngineState("closed", reason=SHUTTING_DOWN))
         await asyncio.gather(self._child.close(), *self._ending)
-        self._fail_jobs("The server is shutting down.")
+        self._fail_jobs(SHUTTING_DOWN)
 
     def _greeting(self) -> dict[str, Any]:
         self._greeted_with = self.completion

@@ -78,6 +78,11 @@ def chosen(setting: str, available: Sequence[Device]) -> list[Device]:
     return [by_name[each] for each in dict.fromkeys(names) if by_name[each].is_gpu]
 
 
+def free_memory(selected: Sequence[Device]) -> int | None:
+    """Bytes that are free on some devices together; None if one of them does not tell."""
+    return sum(each.free for each in selected) if all(each.total for each in selected) else None
+
+
 def as_array(selected: Sequence[Device]) -> Any:
     """For `llama_model_params.devices`: the pointers, with a null at their end."""
     return (ctypes.c_void_p * (len(selected) + 1))(*(each.handle for each in selected), None)

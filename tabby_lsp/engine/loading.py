@@ -17,7 +17,7 @@ import llama_cpp
 
 from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine import gguf, memory
-from tabby_lsp.engine.devices import Device, NoSuchDevice, as_array, chosen, devices
+from tabby_lsp.engine.devices import Device, NoSuchDevice, as_array, chosen, devices, free_memory
 from tabby_lsp.engine.gguf import Header, HeaderError
 from tabby_lsp.engine.memory import Fit
 from tabby_lsp.processes import machine
@@ -112,7 +112,7 @@ def fitted(files: Files, settings: ModelSettings, selected: list[Device]) -> tup
     wanted = min(settings.context_size, files.header.context_length or settings.context_size)
     layers = min(settings.gpu_layers, files.header.layers + 1) if selected else 0
     sequences = settings.parallelism + memory.SPARE_SEQUENCES
-    free_gpu = sum(each.free for each in selected)
+    free_gpu = free_memory(selected)
     fit = memory.fit(files.header, files.size, wanted, sequences, free, layers, free_gpu)
     need = fit.need
     if free is not None and fit.main > free:
@@ -124,7 +124,7 @@ def fitted(files: Files, settings: ModelSettings, selected: list[Device]) -> tup
             f"({fixed}), {_gib(free)} are free{held_back}. {advice}."
         )
     said = []
-    if fit.gpu_layers < layers:
+    if fit.gpu_layers < layers and free_gpu is not None:
         on_gpu = f"{fit.gpu_layers} of {layers} layers of this model are on the GPU"
         said.append(f"{on_gpu}: of its memory {_gib(free_gpu)} are free")
     if fit.context < wanted and free is not None:

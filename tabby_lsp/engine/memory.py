@@ -67,10 +67,16 @@ def need(header: Header, weights: int, context: int, sequences: int) -> Need:
 
 
 def fit(
-    header: Header, weights: int, context: int, sequences: int, free: int | None, gpu_layers: int = 0, free_gpu: int = 0
+    header: Header,
+    weights: int,
+    context: int,
+    sequences: int,
+    free: int | None,
+    gpu_layers: int = 0,
+    free_gpu: int | None = None,
 ) -> Fit:
-    """What of the wanted context and layers on the GPU fits into so many free bytes of main memory, None if that is not
-    known, and of the GPU. Layers are taken from the GPU first. Not even the smallest context may fit: then `main` is
+    """What of the wanted context and layers on the GPU fits into so many free bytes of main memory and of the GPU, None
+    where that is not known. Layers are taken from the GPU first. Not even the smallest context may fit: then `main` is
     more than is free.
     """
     context = min(context, header.context_length or context)
@@ -84,8 +90,10 @@ def fit(
         context = max(SMALLEST_CONTEXT, (context - 1) // CONTEXT_STEP * CONTEXT_STEP)
 
 
-def _on_gpu(all: int, wanted: int, needed: Need, free: int) -> int:
+def _on_gpu(all: int, wanted: int, needed: Need, free: int | None) -> int:
     """How many of all layers fit on the GPU beside its buffers."""
+    if free is None:
+        return min(all, wanted)
     room = free - GPU_MARGIN - needed.buffers
     each = (needed.weights + needed.cache) / all
     return max(0, min(all, wanted, int(room / each) if each else all))

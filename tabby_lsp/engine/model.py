@@ -133,7 +133,7 @@ class Model:
         if not context:
             raise ModelError(
                 f"llama.cpp could not make a context of {params.n_ctx} tokens for {self.path}: "
-                f"{last_line(lines)}. Lower model.completion.local.context_size."
+                f"{last_line(lines)}. Lower `context_size`."
             )
         return context
 
@@ -154,6 +154,11 @@ class Model:
     def prefill_rate(self) -> float:
         """Tokens per second where somebody waits for them, a running mean."""
         return 1000.0 / self._milliseconds_per_token[False]
+
+    def save_energy(self, reason: str) -> None:
+        """Computes with half of the threads, unless the user has set them, as long as there is a reason. May be called
+        from any thread."""
+        self._threads.saving = bool(reason)
 
     def batch_size(self, now: float) -> int:
         """Tokens of a call that begins `now`, so that a cancel takes effect soon enough.

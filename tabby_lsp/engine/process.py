@@ -37,7 +37,7 @@ from tabby_lsp.engine.messages import (
     unpack,
 )
 from tabby_lsp.engine.scheduler import CHAT, COMPLETION, Scheduler
-from tabby_lsp.processes import machine, wire
+from tabby_lsp.processes import machine, power, wire
 from tabby_lsp.processes.wire import Pipe
 
 log = logging.getLogger("tabby_lsp.engine")
@@ -84,6 +84,7 @@ def main() -> None:
         log.exception("loading %s", load.model.path)
         _refuse(scheduler, send, f"{load.model.path} cannot be loaded: {type(error).__name__}: {error}.")
     send(ready)
+    power.watch(worker.model.save_energy)
     while True:
         worker.run()
 

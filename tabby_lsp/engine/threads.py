@@ -39,6 +39,8 @@ GAIN = 1.05
 # After a round of contests the next one comes so soon, twice as late each time that nothing was changed by it. So what
 # came of a round while somebody else had a core is put right soon, and later the rounds cost next to nothing.
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
+# Where fewer than were begun with are best, that may be because somebody has had a core for long.
+DOUBTFUL_PAUSE = 60.0
 ONE = 1  # the kind of work that is held against itself among steps: one token
 
 
@@ -77,6 +79,7 @@ class Contests:
     """Which number of threads is best for one class of work: the contests that are due, and the one that is held."""
 
     best: int
+    begun: int
     counts: tuple[int, ...]
     turns: int
     held: Contest | None = None
@@ -121,7 +124,8 @@ class Contests:
 
     def _end_of_round(self, now: float) -> None:
         if not self.waiting:
-            self.pause = FIRST_PAUSE if self.changed else min(2 * self.pause, LONGEST_PAUSE)
+            longest = LONGEST_PAUSE if self.best >= self.begun else DOUBTFUL_PAUSE
+            self.pause = FIRST_PAUSE if self.changed else min(2 * self.pause, longest)
             self.again = now + self.pause
 
 
@@ -138,7 +142,7 @@ class Threads:
         self.trials = 0  # steps that have yet to go well with as many as are used; the last one is a part of a prompt
         self.saving = False  # whether energy is to be saved: half of the threads, and nothing is tried
         start = begin if begin in counts else counts[0]
-        self._contests = {prompt: Contests(start, counts, TURNS[prompt]) for prompt in (False, True)}
+        self._contests = {prompt: Contests(start, start, counts, TURNS[prompt]) for prompt in (False, True)}
         self._half = next((each for each in counts if each <= max(1, start // 2)), counts[-1])
         self._most = 0  # of `counts`, the first that may be used; 0: nobody else has a core
         self._tried = -math.inf  # when more threads were last given up, in seconds

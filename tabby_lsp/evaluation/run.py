@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tabby_lsp.completion.filters import FILTERS, clean
+from tabby_lsp.completion.filters import FILTERS
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.completion.pipeline import ended
+from tabby_lsp.completion.pipeline import cleaned
 from tabby_lsp.data import Completion, CompletionContext, CompletionRequest, Sampling, Snippet
 from tabby_lsp.engine.client import Engine
 from tabby_lsp.evaluation.holes import File, Hole, read_files
@@ -107,7 +107,7 @@ def _variants(
         others = tuple(each for each in FILTERS if each is not left_out)
         filled = []
         for hole, context, each in answers:
-            text = clean(ended(each.candidates[0], confidence, context), context, others)
+            text = cleaned(each.candidates[0], confidence, context, others)
             filled.append(Filled(hole, text, overtyped(text, context)))
         variants[f"without {left_out.__name__}"] = filled
     return variants

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from tabby_lsp.languages import built_in, language_of_path
+from tabby_lsp.languages import built_in, language, language_of_path
 
 HEAD_BYTES = 16 << 10  # of a file are looked at to say what it is: behind a long licence the code has begun
 
@@ -23,7 +23,8 @@ _SECRET_UNLESS_CODE = re.compile(
     r"(\.?credentials?|\.?secrets?|\.?htpasswd|(.+[._-])?deploy[_-]keys?|id_(rsa|dsa|ecdsa|ed25519))([._-].*)?",
     re.IGNORECASE,
 )
-_DATA_LANGUAGES = {"plaintext", "json", "yaml", "toml", "xml"}
+_PROGRAMS = ("code", "style")
+_DOCUMENTS = ("markdown", "tex", "html")  # which tell of passwords rather than hold them
 
 
 def is_secret(path: str) -> bool:
@@ -36,7 +37,22 @@ def is_secret(path: str) -> bool:
     if _SECRET.fullmatch(name) or _SECRET_IN.fullmatch(path):
         return True
     # By the table without the user's languages: that a "yaml" is now called otherwise makes it no program.
-    return _SECRET_UNLESS_CODE.fullmatch(name) is not None and language_of_path(name, built_in()) in _DATA_LANGUAGES
+    language = built_in().languages[language_of_path(name, built_in())]
+    is_data = language.kind not in _PROGRAMS and language.id not in _DOCUMENTS
+    return is_data and _SECRET_UNLESS_CODE.fullmatch(name) is not None
+
+
+# Folders and parts of names, besides what each language calls its tests.
+_TEST = re.compile(r"(^|[/._-])(tests?|spec|testing|mocks?|bench(es)?|examples?)([/._-]|$)", re.IGNORECASE)
+
+
+def is_test(path: str) -> bool:
+    """Whether a file is a test, or an example, by its path with "/"."""
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    return bool(_TEST.search(path)) or any(
+        stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
+        for before, _, after in (each.partition("{}") for each in language(language_of_path(path)).tests)
+    )
 
 
 _BINARY = frozenset(
@@ -47,7 +63,6 @@ _BINARY = frozenset(
 # Text, but nothing that one completes. A notebook's cells stand in it as quoted strings among pictures.
 _DATA = frozenset("csv tsv log svg ipynb jsonl ndjson geojson po pot srt patch diff".split())
 _LOCK_FILES = {"package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "go.sum", "packages.lock.json"}
-_PROSE = frozenset("md markdown rst txt tex adoc org".split())
 
 
 def why_by_extension(name: str) -> str:
@@ -83,11 +98,15 @@ def why_by_head(head: bytes, name: str) -> str:
         return "minified"
     # One paragraph a line is how many write prose, and a file of three lines has no average.
     enough = len(head) > 4 * LONGEST_AVERAGE
-    if enough and len(head) > LONGEST_AVERAGE * len(lines) and name.lower().rpartition(".")[2] not in _PROSE:
+    if enough and len(head) > LONGEST_AVERAGE * len(lines) and not _is_prose(name):
         return "minified"
     if enough and 2 * (len(head) - len(head.translate(None, b"0123456789"))) > len(head):
         return "data"
     return ""
+
+
+def _is_prose(name: str) -> bool:
+    return built_in().languages[language_of_path(name, built_in())].kind == "prose"
 
 
 def first_bytes(path: Path | str, most: int, follow: bool = False) -> bytes:

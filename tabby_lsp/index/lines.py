@@ -17,24 +17,6 @@ from tabby_lsp.index.parts import Definition, Import
 
 MOST_LINE = 1000  # characters of a line that are looked at: nobody wrote a longer one
 
-# Languages whose lines are not statements: definitions of `_OWN` only, and no references.
-_PROSE = {
-    "plaintext",
-    "markdown",
-    "tex",
-    "json",
-    "jsonc",
-    "yaml",
-    "toml",
-    "xml",
-    "html",
-    "css",
-    "scss",
-    "less",
-    "csv",
-    "log",
-}
-
 _KIND_OF = {
     "class": "class struct enum interface trait protocol object record union contract actor data newtype defprotocol",
     "function": "def defp defmacro defmacrop fn func fun function sub proc procedure subroutine macro method task",
@@ -44,7 +26,7 @@ _KIND_OF = {
     "variable": "let var",
     "constant": "const val",
 }
-_KIND = {word: kind for kind, words in _KIND_OF.items() for word in words.split()}
+KIND_OF_WORD = {word: kind for kind, words in _KIND_OF.items() for word in words.split()}
 _MODIFIERS = (
     "export default pub public private protected internal static final abstract open override async inline suspend "
     "data sealed case virtual extern local fileprivate mutating unsafe partial lazy implicit global mut comptime "
@@ -53,7 +35,7 @@ _MODIFIERS = (
 _NAME = r"[^\W\d][\w$]*"
 _BEFORE = rf"\s*(?:(?:{'|'.join(_MODIFIERS.split())})(?:\([\w\s]*\))?\s+)*"
 _BEGINS = re.compile(
-    rf"{_BEFORE}(?P<keyword>{'|'.join(sorted(_KIND, key=len, reverse=True))})\s+"
+    rf"{_BEFORE}(?P<keyword>{'|'.join(sorted(KIND_OF_WORD, key=len, reverse=True))})\s+"
     rf"(?:<[^<>]*>\s*|\([^()]*\)\s*)?(?P<name>{_NAME}(?:[.:]+{_NAME})*[?!]?)(?P<rest>.*)"
 )
 _ASSIGNED = re.compile(
@@ -94,9 +76,6 @@ _OWN: dict[str, tuple[tuple[str, re.Pattern[str]], ...]] = {
     "r": (("variable", re.compile(r"(?P<name>[\w.]+)\s*(?:<-|=)\s*(?!function)")),),
     "tex": (("module", re.compile(r"\s*\\(?:chapter|(?:sub)*section)\*?\{(?P<name>[^{}]+)\}")),),
 }
-_TYPED_LANGUAGES = {"c", "cpp", "csharp", "java", "javascript", "javascriptreact", "typescript", "typescriptreact"}
-_TYPED_LANGUAGES |= {"dart", "groovy", "objective-c", "objective-cpp", "cuda-cpp", "d", "glsl", "hlsl", "vala", "php"}
-
 _IMPORT = re.compile(
     r"\s*(?:import|using|use|include|#include|#import|open|alias|require|from|source|library)\b"
     r"\s*(?:static\s+|qualified\s+|type\s+)?(?:\(?\s*(?P<quote>[\"'<]))?(?P<module>[@\w.][\w./:@\\-]*)"
@@ -107,7 +86,7 @@ _REQUIRE = re.compile(
 
 _STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`\n]*`")
 _WORD = re.compile(_NAME)
-_KEYWORDS = set(_KIND) | set(_MODIFIERS.split())
+_KEYWORDS = set(KIND_OF_WORD) | set(_MODIFIERS.split())
 _KEYWORDS |= set(
     "if then else elif elseif elsif fi for foreach in of do done while until loop repeat break continue return yield "
     "switch case when match with esac default end endif endfor begin and or not is as try catch except finally raise "
@@ -123,7 +102,8 @@ _ATTRIBUTE = re.compile(r"\s*(?:@[\w.:]+|#\[|\[\w)")
 
 def read_lines(lines: Sequence[str], language: str) -> tuple[list[Definition], list[Import], Iterable[str]]:
     """Definitions, imports and references of a text; nothing is certain."""
-    marker, keywords = languages.language(language).comment, languages.language(language).keywords
+    facts = languages.language(language)
+    language, marker, keywords = facts.id, facts.comment, facts.keywords
     if language == "markdown":
         return _sections(lines), [], ()
     definitions: list[Definition] = []
@@ -136,7 +116,7 @@ def read_lines(lines: Sequence[str], language: str) -> tuple[list[Definition], l
         found = _definition(lines, number, line, language)
         if found:
             definitions.append(found)
-        if language in _PROSE:
+        if not facts.has_statements:
             continue
         imported = None if found or language == "sql" else _import(line)
         if imported:
@@ -175,27 +155,22 @@ def _begins(lines: Sequence[str], number: int, line: str, language: str) -> tupl
     for kind, pattern in _OWN.get(language, ()):
         if found := pattern.match(line):
             return kind, found["name"]
-    if language in _PROSE or language in ("makefile", "sql"):
+    facts = languages.language(language)
+    if not facts.has_statements or language in ("makefile", "sql"):
         return None
     if found := _ASSIGNED.match(line):
         return "function", found["name"]
     if found := _BEGINS.match(line):
-        kind = _KIND[found["keyword"]]
+        kind = KIND_OF_WORD[found["keyword"]]
         if language == "shellscript" and found["keyword"] != "function":
             return None
         if kind not in ("variable", "constant") or not line[:1].isspace():
             return kind, found["name"]
-    elif (
-        language in _TYPED_LANGUAGES
-        and line[-1] in "{)"
-        and not _NO_TYPE.match(line)
-        and (found := _TYPED.fullmatch(line))
-    ):
+    elif facts.typed and line[-1] in "{)" and not _NO_TYPE.match(line) and (found := _TYPED.fullmatch(line)):
         following = lines[number + 1].strip() if number + 1 < len(lines) else ""
         if line.endswith("{") or following == "{":
             return "function", found["name"]
-    keywords = languages.language(language).keywords
-    return _begins_as_said(lines, number, line, keywords) if keywords else None
+    return _begins_as_said(lines, number, line, facts.keywords) if facts.keywords else None
 
 
 def _begins_as_said(lines: Sequence[str], number: int, line: str, keywords: tuple[str, ...]) -> tuple[str, str] | None:

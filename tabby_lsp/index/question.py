@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from tabby_lsp import languages
+from tabby_lsp.index.lines import KIND_OF_WORD
 from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.passages import Passage
 from tabby_lsp.index.thesaurus import thesaurus
@@ -38,12 +39,9 @@ _COMMON = frozenset(
     " they this those to too two up used was we were what when where whether which while who whose why will with"
     " without would you".split()
 )
-KINDS = {
-    **{each: each for each in ("class", "function", "method", "constant", "variable", "module", "type")},
-    **dict.fromkeys(("struct", "enum", "interface", "trait", "object"), "class"),
-    **dict.fromkeys(("func", "fn", "def"), "function"),
-    **{"const": "constant", "var": "variable", "namespace": "module", "package": "module", "section": "module"},
-}
+_KINDS = ("class", "function", "method", "constant", "variable", "module", "type")
+KINDS = {**{word: kind for word, kind in KIND_OF_WORD.items() if kind}, **{each: each for each in _KINDS}}
+KINDS["section"] = "module"
 
 _FILTER = re.compile(r"(?<!\S)(lang|language|path|file|kind|uses):(\S+)", re.IGNORECASE)
 _PATTERN = re.compile(r"/(.+)/(i?)", re.DOTALL)
@@ -155,7 +153,7 @@ def question(text: str) -> Question:
 def _kind(value: str) -> str:
     kind = KINDS.get(value.lower())
     if kind is None:
-        raise BadQuestion(f"`kind:{value}` is nothing that is known: it can be {', '.join(dict.fromkeys(KINDS))}.")
+        raise BadQuestion(f"`kind:{value}` is nothing that is known: it can be {', '.join(_KINDS)}.")
     return kind
 
 

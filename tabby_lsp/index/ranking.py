@@ -9,13 +9,14 @@ Knows no files and no database.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.entry import FIELDS
 from tabby_lsp.index.passages import Passage
 from tabby_lsp.index.question import RELATED, Concept
 from tabby_lsp.index.words import tokens
+from tabby_lsp.languages import language
 
 # Weight of a field, and how far its length counts against it.
 _FIELDS = {"file": (2.0, 0.0), "names": (5.0, 0.3), "scopes": (2.0, 0.3), "docs": (3.0, 0.5), "text": (1.0, 0.75)}
@@ -23,8 +24,7 @@ _SATURATION = 2.0  # k1 of BM25
 _DEFINING = 1.2  # what defines something is rather meant than what stands between definitions
 _BESIDE = 0.6  # tests and what is no code say the same words as what they are about
 
-_TEST = re.compile(r"(^|[/._-])(tests?|spec|testing|mocks?|bench(es)?|examples?)([/._-]|$)", re.IGNORECASE)
-_NO_CODE = {"plaintext", "markdown", "json", "yaml", "toml", "xml"}
+_CODE = ("code", "style")
 
 
 def ranked(
@@ -62,12 +62,8 @@ def _rarity(concept: Concept, counts: Mapping[str, int], total: int) -> float:
 
 def _standing(passage: Passage) -> float:
     defines = any(each.kind not in FIELDS for each in passage.begun)
-    beside = passage.language in _NO_CODE or is_test(passage.path)
+    beside = language(passage.language).kind not in _CODE or is_test(passage.path)
     return (_DEFINING if defines else 1.0) * (_BESIDE if beside else 1.0)
-
-
-def is_test(path: str) -> bool:
-    return _TEST.search(path) is not None
 
 
 def reach(passage: Passage) -> tuple[bool, int, int, str, int]:

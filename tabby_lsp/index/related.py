@@ -15,6 +15,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from tabby_lsp import languages
 from tabby_lsp.data import CompletionContext, Snippet
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.index.pieces import File, Part, Piece, Span, heads, inner_scope, members, of_hit
@@ -43,11 +44,6 @@ CLASS_WEIGHT, BASE_WEIGHT, ALIKE_WEIGHT, EDIT_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 
 
 # How likely it is that a name means this: other files have variables of the same name, and classes the same methods.
 _CERTAIN = {"variable": 0.25, "method": 0.5}
-_KIN: tuple[set[str], ...] = (  # languages of which one uses what the other defines
-    {"javascript", "javascriptreact", "typescript", "typescriptreact", "vue"},
-    {"c", "cpp", "objective-c"},
-    {"java", "kotlin", "scala"},
-)
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _NO_NAMES = re.compile(r"\"[^\"]*\"|'[^']*'|<[^<>]*>|//.*|#.*")
@@ -156,7 +152,7 @@ def _definitions(search: Search, place: _Place) -> Iterator[Piece]:
         if name not in own
     }
     looked_up = 0
-    kin = next((each for each in _KIN if place.context.language in each), {place.context.language})
+    language = place.context.language
     for name in sorted(scores, key=lambda each: -scores[each]):
         hits = [hit for hit in search.definitions(name, MOST_OF_A_NAME + 1) if _path(hit) != place.file]
         if not hits:
@@ -164,7 +160,8 @@ def _definitions(search: Search, place: _Place) -> Iterator[Piece]:
         looked_up += 1
         share = 1 / len(hits) if len(hits) > 1 else 1.0  # a name that many things have says little
         for hit in hits[:MOST_OF_A_NAME]:
-            certain = 1.0 if name in imported else _CERTAIN.get(hit.kind, 1.0) * (1.0 if hit.language in kin else 0.25)
+            likely = _CERTAIN.get(hit.kind, 1.0) * (1.0 if languages.are_kin(hit.language, language) else 0.25)
+            certain = 1.0 if name in imported else likely
             yield from _forms(place, hit, f"defines {name}", scores[name] * share * certain * hit.score)
         if looked_up == MOST_NAMES:
             return

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.entry import storable, unpacked
 from tabby_lsp.index.passages import FileUses, Passage
 from tabby_lsp.index.question import Question
-from tabby_lsp.index.ranking import is_test, reach
+from tabby_lsp.index.ranking import reach
 from tabby_lsp.index.symbols import Import, Symbol
 from tabby_lsp.index.words import tokens
 from tabby_lsp.text import split_lines

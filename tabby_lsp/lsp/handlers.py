@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +13,14 @@ from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
 from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.chat import on_chat
 from tabby_lsp.lsp.dialogue import refuse
 from tabby_lsp.lsp.frames import FrameReader
 from tabby_lsp.lsp.models import Unclear, wish
 from tabby_lsp.lsp.protocol import COMMAND, plain
 from tabby_lsp.lsp.server import Read, TabbyServer
 from tabby_lsp.lsp.watching import SECTION, watch_configuration
-from tabby_lsp.processes import streams
+from tabby_lsp.processes import power, streams
 from tabby_lsp.processes.streams import Writer
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ def create_server(read: Read = lambda: ((), ())) -> TabbyServer:
     server.feature(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(on_folders)
     server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)(on_watched_files)
     server.feature("tabby/status")(on_status)
+    server.feature("tabby/chat")(on_chat)
     server.command("tabby.status")(status_command)
     server.command("tabby.restart")(restart_command)
     server.command("tabby.reindex")(reindex_command)
@@ -77,6 +80,13 @@ def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
     ls.spawn(ls.start_index())
     ls.spawn(_pull_configuration(ls))
     ls.spawn(ls.models.offer())
+    loop = asyncio.get_running_loop()
+
+    def save_energy(reason: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has just ended
+            loop.call_soon_threadsafe(ls.save_energy, reason)
+
+    power.watch(save_energy)
 
 
 async def _pull_configuration(ls: TabbyServer) -> None:

@@ -7,9 +7,11 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabby_lsp.config_file import CannotEdit
+from tabby_lsp.engines import COMPLETION, NOT_YET, ROLES
 from tabby_lsp.lsp.dialogue import Result, ask, refuse, tell
 from tabby_lsp.lsp.fetching import DOWNLOAD, NOT_NOW, Fetching
 from tabby_lsp.models import catalogue, choice, finder, offer, overview, starter
@@ -34,11 +36,11 @@ class Unclear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a command was given: a model's name (empty: let me choose), the role, whether the person has seen what would
-    be fetched, and whether a download is to be stopped."""
+    """What a command was given: a model's name (empty: let me choose), a role (empty: that which it was made for),
+    whether the person has seen what would be fetched, and whether a download is to be stopped."""
 
     name: str = ""
-    role: str = "completion"
+    role: str = ""
     confirmed: bool = False
     stop: bool = False
 
@@ -50,11 +52,17 @@ def wish(arguments: Sequence[Any]) -> Wish:
     else:
         given = dict(zip(("name", "role"), arguments, strict=False))
     values = {key: value for key, value in given.items() if value is not None}
-    texts = isinstance(values.get("name", ""), str) and values.get("role", "completion") in ("completion", "chat")
+    texts = isinstance(values.get("name", ""), str) and values.get("role", COMPLETION) in ROLES
     flags = all(isinstance(values.get(key, False), bool) for key in ("confirmed", "stop"))
     if not texts or not flags or not values.keys() <= {"name", "role", "confirmed", "stop"}:
         raise Unclear("The argument is a model's name, or {name, role}, where role is `completion` or `chat`.")
     return Wish(**{**values, "name": values.get("name", "").strip()})
+
+
+def role_of(asked: Wish, thing: Entry | Path) -> str:
+    """The role that a model is to have."""
+    made_for = thing.roles if isinstance(thing, Entry) else ()
+    return asked.role or (COMPLETION if not made_for or COMPLETION in made_for else made_for[0])
 
 
 class Models:
@@ -75,27 +83,32 @@ class Models:
     async def offer(self) -> None:
         """Offers a real model to whom the starter serves, when nothing is typed, unless that was asked before."""
         await self._server.settled()
-        while (left := self._moved + QUIET_SECONDS - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, QUIET_SECONDS))
+        await self._quiet()
         if self._fetching or not self._starter_serves():
             return
         offered = await asyncio.to_thread(offer.suitable, self._server.settings)
+        await self._quiet()
         if offered is None or not await asyncio.to_thread(offer.may_ask, datetime.date.today()):
             return
         name = offered.entry.name
-        here = " and is here already" if offered.found else ""
-        text = f"Suggestions come from the small starter model. {name} would suit this machine{here}: {offered.facts}."
+        here = ", and is here already" if offered.found else ""
+        text = f"Suggestions come from the small starter model. {name} {offered.facts} would suit this machine{here}"
         action = USE if offered.found else DOWNLOAD
         answer = await ask(self._server, text, action, NOT_NOW, NEVER)
         if answer in (None, NEVER):  # a message is no question, and is not shown twice
             await asyncio.to_thread(offer.never_again)
         if answer is None:
             command, verb = ("tabby.useModel", "use") if offered.found else ("tabby.downloadModel", "get")
-            tell(self._server, f"{text} The command `{command}`, or `tabby-lsp models {verb} {name}` in a terminal.")
+            tell(self._server, f"{text}: the command `{command}`, or `tabby-lsp models {verb} {name}` in a terminal.")
         elif answer == action and offered.found:
-            await self._use(name, "completion")
+            await self._use(name, COMPLETION)
         elif answer == action:
-            await self._fetch(offered.entry, "completion", True, None)
+            await self._fetch(offered.entry, COMPLETION, True, None)
+
+    async def _quiet(self) -> None:
+        """Waits until nothing has been typed for a while, in something that is open."""
+        while (left := self._moved + QUIET_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, QUIET_SECONDS))
 
     def _starter_serves(self) -> bool:
         """Whether nobody has chosen a model, and the one that comes with the program has been loaded."""
@@ -112,13 +125,21 @@ class Models:
         if not silent:
             lines = ["models", *map(_line, shown), *problems, "`tabby.useModel` and `tabby.downloadModel` change it."]
             tell(self._server, "\n".join(lines))
-        return {"models": [{_camel(key): value for key, value in asdict(row).items()} for row in shown]}
+        return {"models": [self._as_data(row) for row in shown]}
+
+    def _as_data(self, row: Row) -> Result:
+        """A row in the manner of JSON, with the name by which the other commands know the model."""
+        return {_camel(key): value for key, value in asdict(row).items()} | {"modelId": self._id_of(row)}
+
+    def _id_of(self, row: Row) -> str:
+        named = catalogue.look_up(row.name, catalogue.entries(self._server.settings.models))
+        return row.name if named or not row.path else row.path
 
     # --- tabby.useModel
 
     async def use(self, asked: Wish, token: int | str | None) -> Result:
         """Has a model that is here take over a role; one that is not is offered."""
-        name = asked.name or await self._choose_from_here(asked.role)
+        name = asked.name or await self._choose_from_here(asked.role or COMPLETION)
         if not name:
             return {}
         try:
@@ -128,7 +149,7 @@ class Models:
         if isinstance(thing, Entry) and thing.sources:
             if not await asyncio.to_thread(finder.on_this_machine, thing):
                 return await self.get(Wish(name, asked.role, asked.confirmed), token)
-        return await self._use(name, asked.role)
+        return await self._use(name, role_of(asked, thing))
 
     async def _choose_from_here(self, role: str) -> str:
         rows, _ = await asyncio.to_thread(overview.table, self._server.settings)
@@ -146,10 +167,7 @@ class Models:
             advice = f"In a terminal: `tabby-lsp models {action} NAME`; here `tabby.restart` then takes it."
             tell(self._server, "\n".join([question, *by_title, advice]))
         row = by_title.get(answer or "")
-        if row is None:
-            return ""
-        named = catalogue.look_up(row.name, catalogue.entries(self._server.settings.models))
-        return row.name if named or not row.path else row.path
+        return self._id_of(row) if row else ""
 
     async def _use(self, name: str, role: str) -> Result:
         """Writes a model into the settings and loads it; one that cannot be loaded is taken out again."""
@@ -165,8 +183,9 @@ class Models:
                 return refuse(server, f"{error.filename or name}: {error.strerror or error}.")
             server.read_settings()
             file = choice.settings_file()
-            if role != "completion":
-                return tell(server, f"{chosen.name} is written into {file} for {role}. {chosen.doubt}".strip())
+            if role != COMPLETION:
+                await server.restart((role,))
+                return tell(server, f"{chosen.name} serves {role} from now on. {NOT_YET} {chosen.doubt}".strip())
             if server.settings.model.completion.local.model_id != chosen.model_id:
                 return refuse(
                     server,
@@ -182,7 +201,7 @@ class Models:
         """The server has said why the model cannot be loaded, as it does at its start."""
         reason = self._server.state.reason
         try:
-            await asyncio.to_thread(choice.write, before, "completion")
+            await asyncio.to_thread(choice.write, before, COMPLETION)
         except (CannotEdit, OSError) as error:
             file = choice.settings_file()
             return refuse(self._server, f"{chosen.name} cannot be loaded, and is still named in {file}: {error}")
@@ -193,7 +212,7 @@ class Models:
 
     async def _load_anew(self) -> None:
         """Loads the model that the settings name, and waits until it is there or given up."""
-        await self._server.restart()
+        await self._server.restart((COMPLETION,))
         self._server.spawn(self._server.show_loading())
         await self._server.settled()
 
@@ -205,7 +224,7 @@ class Models:
             return await self._while(self._fetching, asked.stop)
         if asked.stop:
             return tell(self._server, "No model is being fetched.")
-        name = asked.name or await self._choose_elsewhere(asked.role)
+        name = asked.name or await self._choose_elsewhere(asked.role or COMPLETION)
         if not name:
             return {}
         try:
@@ -213,9 +232,8 @@ class Models:
         except choice.NoModel as error:
             return refuse(self._server, str(error))
         if not isinstance(thing, Entry) or not thing.sources:  # a file that is here
-            return await self._use(name, asked.role)
-        role = asked.role if asked.role in thing.roles or not thing.roles else thing.roles[0]
-        return await self._fetch(thing, role, asked.confirmed or not asked.name, token)
+            return await self._use(name, role_of(asked, thing))
+        return await self._fetch(thing, role_of(asked, thing), asked.confirmed or not asked.name, token)
 
     async def _while(self, fetching: Fetching, stop: bool) -> Result:
         """What is said of a download that is under way to who asks for one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -63,10 +63,11 @@ class TabbyServer(LanguageServer):
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
-        self._disabled = Disabled()
+        self.disabled = Disabled()
         self._anew = 0  # how often another answer was asked for: each with another seed
         self._watched: bool | None = None  # whether the client tells of files that change, once it was asked
         self._busy = False
+        self._scarce = ""  # why energy is to be saved
         self._warned: set[str] = set()
         self._unanswered: EngineState | None = None  # in which somebody has been told that there is no suggestion
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -79,10 +80,10 @@ class TabbyServer(LanguageServer):
         """Works out the settings of all layers, and starts the engines anew if they ask for other ones."""
         before = self.settings
         self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
-        self._disabled = Disabled(self.settings.completion.disable)
+        self.disabled = Disabled(self.settings.completion.disable)
         if self.menu and self.settings.completion.trigger == "manual":
             problems.append(MANUAL_IN_A_MENU)
-        self.warn([*self.problems, *problems, *self._disabled.problems])
+        self.warn([*self.problems, *problems, *self.disabled.problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.reset()
             self._set_habits(self.suggestions)
@@ -117,7 +118,7 @@ class TabbyServer(LanguageServer):
         """That of the engine that completes."""
         return self.engines.states[COMPLETION]
 
-    async def restart(self, roles: Iterable[str] = ROLES) -> None:
+    async def restart(self, roles: Collection[str] = ROLES) -> None:
         """Starts the engines of these roles with the settings as they are now, in the place of those that run."""
         if COMPLETION not in roles:
             await self.engines.restart(self.settings, roles)
@@ -136,7 +137,7 @@ class TabbyServer(LanguageServer):
 
     def _set_habits(self, suggestions: Suggestions) -> None:
         """What of the settings says when the model is asked."""
-        suggestions.ahead = self.settings.completion.ahead
+        suggestions.ahead = self.settings.completion.ahead and not self._scarce
         suggestions.pace.fixed = self.settings.completion.debounce
 
     def _engine_state(self, role: str, state: EngineState) -> None:
@@ -159,12 +160,21 @@ class TabbyServer(LanguageServer):
             # Soon: whoever has just got a suggestion notes first what it was.
             asyncio.get_running_loop().call_soon(self.notify_status)
 
+    def save_energy(self, reason: str) -> None:
+        """Nothing is worked out before it is asked for as long as there is a reason; the engines see it themselves."""
+        log.info("energy is %s", f"to be saved: {reason}" if reason else "not to be saved any more")
+        self._scarce = reason
+        if self.suggestions is not None:
+            self._set_habits(self.suggestions)
+            self.suggestions.rest()
+        self.notify_status()
+
     async def settled(self) -> None:
         """Waits until there is a model, or a reason why there is none."""
         await self.engines.settled(COMPLETION)
 
     def status(self) -> dict[str, Any]:
-        answer = status(self.state, self._busy, self.settings.completion.trigger)
+        answer = status(self.state, self._busy, self.settings.completion.trigger, self._scarce)
         answer["models"] = {role: model_status(state) for role, state in self.engines.states.items()}
         if self.last is not None:
             answer["lastCompletion"] = {**last_completion(self.last), "related": self.related}
@@ -250,7 +260,7 @@ class TabbyServer(LanguageServer):
         asked = Asked(document, place, selected)
         folders = self._folders()
         context = convert.context_at(document, place, folders, selected)
-        if self._disabled.names(convert.path_for_patterns(uri, folders)):
+        if self.disabled.names(convert.path_for_patterns(uri, folders)):
             self.withheld = "completion.disable names this file"
         else:
             self.withheld = "" if invoked else self._reason_against(document, place, context)
@@ -293,7 +303,7 @@ class TabbyServer(LanguageServer):
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
         room = self.state.completion.context_room if self.state.completion else 0
-        found = await self.index.around(document.uri, context, room, self._disabled)
+        found = await self.index.around(document.uri, context, room, self.disabled)
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
 

@@ -76,10 +76,12 @@ def model_status(state: EngineState) -> dict[str, Any]:
     return answer
 
 
-def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
-    """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`."""
+def status(state: EngineState, busy: bool, trigger: str, scarce: str = "") -> dict[str, Any]:
+    """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`, and in
+    `savingEnergy` why energy is `scarce`, if it is."""
     name = _name(state, busy, trigger)
-    answer: dict[str, Any] = {"status": name, "tooltip": _tooltip(name, state)}
+    saving = f" (energy is saved, {scarce}: nothing is read ahead, fewer threads)" if scarce else ""
+    answer: dict[str, Any] = {"status": name, "tooltip": _tooltip(name, state) + saving, "savingEnergy": scarce}
     if state.reason:
         answer["helpMessage"] = state.reason
     if state.info is not None:

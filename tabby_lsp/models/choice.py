@@ -16,6 +16,7 @@ from tabby_lsp.engine import gguf
 from tabby_lsp.models import catalogue, finder, starter
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
+from tabby_lsp.models.overview import size_text
 
 STARTER_NAMES = ("tabby-starter", "starter")
 # What is said of a licence beside its name.
@@ -77,7 +78,7 @@ def described(entry: Entry, plan: Mapping[str, Any]) -> str:
     """What is about to be fetched, by the plan of a download: file, size, licence, and where it goes."""
     files = plan["files"]
     name = files[0]["path"] + (f" and {len(files) - 1} more parts" if len(files) > 1 else "")
-    size = f"{plan['bytes'] / 1e9:.2f} GB" if plan["bytes"] else "size not known"
+    size = size_text(plan["bytes"]) if plan["bytes"] else "size not known"
     room = f", {plan['free'] / 1e9:.0f} GB free" if plan["free"] is not None else ""
     sure = "" if all(each["sha256"] for each in files) else "\nIts sha256 is not known: what comes cannot be checked."
     return (

@@ -18,8 +18,10 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,8 @@ from tabby_lsp.models import cache, catalogue, hub, packages, transfer
 from tabby_lsp.models.catalogue import Part, Source
 from tabby_lsp.models.hub import HubError, Interrupted
 from tabby_lsp.models.transfer import Job, Refused
+
+CLOSE_SECONDS = 2.0  # for what has to be put away when who asked is gone
 
 
 def fetch(source: Source, job: Job, dry_run: bool = False) -> None:
@@ -160,7 +164,8 @@ def serve(request: Mapping[str, Any], emit: Callable[..., None]) -> int:
     except HubError as error:
         emit("error", message=str(error))
     except KeyboardInterrupt:
-        emit("stopped")
+        with contextlib.suppress(BrokenPipeError):
+            emit("stopped")
         return 130
     except BrokenPipeError:  # whoever asked is gone
         return 1
@@ -179,14 +184,22 @@ def _disk(error: OSError) -> str:
 def _end_with_who_asked() -> None:
     while os.read(0, 1 << 12):
         pass
-    os._exit(1)  # a main thread that waits for a hub would hear nothing else
+    if sys.platform != "win32":  # there no signal wakes a thread that waits for a hub
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        time.sleep(CLOSE_SECONDS)
+    os._exit(1)
 
 
 def main() -> int:
     def emit(event: str, **values: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries once more at its end
+            raise
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: pip, where that is at work, ends with us
     try:
         request = json.loads(sys.stdin.readline())
         threading.Thread(target=_end_with_who_asked, daemon=True).start()

@@ -39,10 +39,10 @@ class Offer:
 
     @property
     def facts(self) -> str:
-        """Its size and licence, in words for the middle of a sentence."""
+        """Its size and licence, in brackets."""
         size, estimated = overview.size_of(self.entry)
         said = overview.size_text(size, estimated) if size else "size not known"
-        return f"{said}, licence {choice.licence_of(self.entry)}"
+        return f"({said}, licence {choice.licence_of(self.entry)})"
 
 
 def suitable(settings: Settings) -> Offer | None:

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tabby_lsp import config
 from tabby_lsp.engine import gguf
@@ -20,9 +21,9 @@ from tabby_lsp.settings import LocalModel, Settings
 # thousand million of Qwen3-4B-Instruct-2507.
 BYTES_PER_WEIGHT = {"Q8_0": 34 / 32, "Q4_K_M": 0.62}
 # What a model takes beyond its file where only the length of that is known: some for the KV cache, some for buffers.
-# `memory_of` gives for three sequences of 4096 tokens 0.2 GB with Qwen2.5-Coder's 0.5B, 0.4 GB with its 1.5B and 0.9 GB
+# `memory_of` gives for three sequences of 4096 tokens 0.3 GB with Qwen2.5-Coder's 0.5B, 0.5 GB with its 1.5B and 1.0 GB
 # with its 7B.
-EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.2e9
+EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.3e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,16 @@ def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
 def memory_of_size(size: int) -> int:
     """The same of a model of which only the length of its file is known."""
     return round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES)
+
+
+def memory_of_file(path: Path, local: LocalModel) -> int:
+    """The same of a file and its further parts. Raises HeaderError and OSError, as the engine would refuse it."""
+    return memory_of(gguf.check(path), size_of_file(path), local)
+
+
+def size_of_file(path: Path) -> int:
+    """Bytes of a file and its further parts. Raises OSError."""
+    return sum(each.stat().st_size for each in gguf.parts_of(path))
 
 
 def size_of(entry: Entry) -> tuple[int, bool]:

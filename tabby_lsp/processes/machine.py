@@ -88,9 +88,23 @@ def _windows_available_memory() -> int | None:
 
 def resident_memory(pid: int) -> int | None:
     """Bytes of memory that a process holds, or None where that cannot be read without another package."""
+    return _linux_memory_of(pid, "VmRSS")
+
+
+def taken_memory(pid: int) -> int | None:
+    """Bytes that a process holds and that `available_memory` therefore leaves out. None where that cannot be read.
+
+    A file that is mapped is not among them: the system may drop its pages, and counts them as available.
+    """
+    if sys.platform == "darwin":
+        return 0  # it counts all that there is
+    return _linux_memory_of(pid, "RssAnon")
+
+
+def _linux_memory_of(pid: int, name: str) -> int | None:
     try:
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
@@ -165,6 +179,16 @@ def lowest_priority(own_session: bool = False) -> None:
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
             Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+
+
+def has_lowest_priority() -> bool:
+    """Whether this process computes only while nothing else wants to, and so may stand still for minutes."""
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.GetPriorityClass.argtypes = (ctypes.c_void_p,)
+        return bool(kernel.GetPriorityClass(kernel.GetCurrentProcess()) == 0x40)
+    return os.getpriority(os.PRIO_PROCESS, 0) >= 19
 
 
 def _set_priority_class(value: int) -> None:

@@ -18,16 +18,15 @@ import argparse
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabby_lsp.completion.context import surround
 from tabby_lsp.completion.filters import FILTERS
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.completion.pipeline import ended
 from tabby_lsp.completion.stops import Stops, indentation, stop_rules
-from tabby_lsp.data import Candidate, CompletionContext
+from tabby_lsp.data import CompletionContext
 from tabby_lsp.index.contents import why_by_extension, why_by_head
 from tabby_lsp.index.walk import Rules, walk
 from tabby_lsp.languages import language_of_path
@@ -90,18 +89,12 @@ class Outcome:
 def outcome(hole: Hole) -> Outcome:
     context, wanted = hole.context, hole.wanted
     text, step = _stopped(wanted, context)
-    steps: list[tuple[str, Callable[[str], str]]] = [("ended", lambda each: _ended(each, context))]
-    steps += [(each.__name__, lambda text, each=each: each(text, context)) for each in FILTERS]  # type: ignore[misc]
-    for name, made in steps:
-        text = made(text) if text else ""
+    for each in FILTERS:
+        text = each(text, context) if text else ""
         if text.rstrip() != wanted:
-            step = step or name
+            step = step or each.__name__
     replace = overtyped(text, context) if text else 0
     return Outcome(hole, text.rstrip(), replace, step or ("overtyped" if replace else ""))
-
-
-def _ended(text: str, context: CompletionContext) -> str:
-    return ended(Candidate(text, (), "end token"), 0.0, context)
 
 
 def _stopped(wanted: str, context: CompletionContext) -> tuple[str, str]:
