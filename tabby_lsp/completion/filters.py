@@ -42,6 +42,9 @@ _STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
 
 
+_IMPORT = re.compile(r"\s*(?:import|from|using|use|#?include|#import|require|require_relative|@import)\b[^\n]*\w")
+
+
 def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
     """The text after all filters, or "" if one of them dropped it."""
     for each in FILTERS if filters is None else filters:
@@ -314,6 +317,22 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     return text
 
 
+def drop_known_imports(text: str, context: CompletionContext) -> str:
+    """No line that imports what the text around the cursor imports already, and nothing from there on."""
+    line_prefix = context.prefix.rpartition("\n")[2]
+    lines = (line_prefix + text).split("\n")
+    if not _IMPORT.match(lines[0]) and not any(map(_IMPORT.match, lines)):
+        return text
+    there = {
+        each.rstrip()
+        for each in (context.prefix[: len(context.prefix) - len(line_prefix)] + context.suffix).split("\n")
+    }
+    for number, line in enumerate(lines):
+        if _IMPORT.match(line) and line.rstrip() in there:
+            return "\n".join(lines[:number])[len(line_prefix) :].rstrip("\n") if number else ""
+    return text
+
+
 def overlap(written: Sequence[str], below: Sequence[str]) -> int:
     """How long the longest end of `written` is that `below` begins with (the search of Knuth, Morris and Pratt)."""
     borders = [0]  # for each beginning of `below`, the longest one that it ends with
@@ -346,6 +365,7 @@ FILTERS: tuple[Filter, ...] = (
     balance_brackets,
     trim_end,
     drop_repeated_suffix,
+    drop_known_imports,
     keep_parsing,
     drop_trivial,
 )
