@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 
 from tabby_lsp.completion.brackets import Nesting, first_surplus, inside, left_to_close, open_quote, opens_again
 from tabby_lsp.completion.overtype import CLOSERS
-from tabby_lsp.completion.parsing import judge
+from tabby_lsp.completion.parsing import is_right, judge
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.scanner import TRIPLES
 from tabby_lsp.completion.stops import indentation
@@ -171,8 +171,11 @@ def balance_brackets(text: str, context: CompletionContext) -> str:
     surplus = first_surplus(context.prefix, text, left + over, context.language)
     if surplus is None or opens_again(context.prefix, text, context.language):
         return text
-    is_word = facts_of(context.language).has_sentences and text[surplus:].strip(CLOSERS + " \t")
-    return text if is_word or judge(context, 0)(text) else text[:surplus].rstrip()
+    if facts_of(context.language).has_sentences:  # to a grammar of these a bracket is a sign like any other
+        right = bool(text[surplus:].strip(CLOSERS + " \t"))
+    else:
+        right = bool(is_right(context)(text))
+    return text if right else text[:surplus].rstrip()
 
 
 def end_string(text: str, context: CompletionContext) -> str:
@@ -185,7 +188,7 @@ def end_string(text: str, context: CompletionContext) -> str:
     behind = context.line_suffix
     if len(quote) == 3:  # which may end on a line of its own
         behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
-    if not quote or behind.count(quote) % 2 or judge(context, 0)(text):
+    if not quote or behind.count(quote) % 2 or is_right(context)(text):
         return text
     text = text.rstrip()
     head, _, said = text.rpartition(quote)
@@ -205,8 +208,8 @@ def close_brackets(text: str, context: CompletionContext) -> str:
     closed = closed_brackets(text, context)
     if closed == text:
         return text
-    parses = judge(context, 0)
-    return text if parses(text) or parses(closed) is False else closed
+    right = is_right(context)
+    return text if right(text) or right(closed) is False else closed
 
 
 def closed_brackets(text: str, context: CompletionContext) -> str:
