@@ -16,6 +16,10 @@ from tabby_lsp import __version__
 from tabby_lsp.commands.options import UsageError, after_a_command, common_options, tell
 
 COMMANDS = {
+    "acp": "the agent for chat windows that speak the Agent Client Protocol",
+    "ask": "a question about a folder, answered",
+    "chat": "a conversation about a folder",
+    "commit-message": "a message for what would be committed",
     "complete": "one completion, to stdout",
     "demo": "watch the server complete a real file",
     "doctor": "what works here, and what does not",
@@ -65,4 +69,4 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _module(command: str) -> Any:
-    return importlib.import_module(f"tabby_lsp.commands.{command}")
+    return importlib.import_module(f"tabby_lsp.commands.{command.replace('-', '_')}")

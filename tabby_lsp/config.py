@@ -52,7 +52,8 @@ TABBY_ONLY = (
     "completion.code_search_params",
     "completion.max_input_length",
     "embedding",
-    "model.chat",
+    "model.chat.http",
+    "model.chat.local.enable_fast_attention",
     "model.completion.http",
     "model.completion.local.enable_fast_attention",
     "model.embedding",
@@ -268,11 +269,12 @@ def _model(value: str, layer: Layer) -> tuple[str, str]:
 
 
 def _nearest(name: str) -> str:
-    by_last = {key.rpartition(".")[2]: key for key, _, _ in reference()}
-    known = [*by_last.values()]
+    known = [key for key, _, _ in reference()]
     # The right name in the wrong table is the commonest slip, then a slip in the name.
-    last = difflib.get_close_matches(name.rpartition(".")[2], by_last, n=1, cutoff=0.7)
-    close = [by_last[each] for each in last] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    lasts = [key.rpartition(".")[2] for key in known]
+    last = difflib.get_close_matches(name.rpartition(".")[2], lasts, n=1, cutoff=0.7)
+    named = [key for key in known if key.rpartition(".")[2] in last]
+    close = difflib.get_close_matches(name, named or known, n=1, cutoff=0.0 if named else 0.5)
     return f" (did you mean `{close[0]}`?)" if close else ""
 
 

@@ -45,11 +45,34 @@ class CompletionContext:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 is greedy: the seed then means nothing."""
+    """How tokens are chosen. Temperature 0 is greedy: the others then mean nothing.
+
+    Of tokens beyond a share `top_p` of the probability none is taken; the default is llama.cpp's.
+    """
 
     max_tokens: int = 64
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a prompt. Control tokens are looked for in what is the model maker's (`control`), and in nothing else:
+    what people and files say is text, whatever it says."""
+
+    text: str
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a model's file says of how it is asked in a conversation."""
+
+    template: str = ""  # Jinja
+    bos: str = ""  # the texts of its first and last token
+    eos: str = ""
+    chatml: bool = False  # whether it has the tokens of ChatML
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +172,7 @@ class ModelSettings:
     parallelism: int = 2  # documents whose prompts are kept in the KV cache
     threads: int = 0  # 0: chosen from the machine
     repacked: bool = True  # whether llama.cpp may lay the weights out anew for the CPU's own matrix kernels
+    reserved: int = 0  # bytes that are free, and meant for other models
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +235,17 @@ class CompletionInfo:
     uses_context: bool  # whether it gains by pieces of other files
     context_room: int  # characters of them for which its full prompt has room
     notes: tuple[str, ...] = ()  # what the user should know once
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What the installed llama.cpp was built with, and what it has found here."""
+
+    version: str  # of llama-cpp-python
+    features: tuple[str, ...]  # of the processor, that its kernels use
+    backends: tuple[str, ...]  # CPU, CUDA, Metal, …
+    devices: tuple[str, ...]  # each with its description
+    gpus: int  # of the devices
 
 
 def to_json(value: Any) -> dict[str, Any]:

@@ -28,12 +28,58 @@ def is_on(switches: Switches, name: str) -> bool:
 
 # Beyond what any model or machine has: a number with which a mistake would be taken for a wish.
 MOST_TOKENS, MOST_LAYERS, MOST_THREADS = 1 << 20, 9999, 512
+MOST_MINUTES = 7 * 24 * 60  # a week; who wants it longer wants 0
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """All of it is restricted: the model reads what is open, and what it takes of the machine is the user's."""
+    """What every role has. All of it is restricted: the model reads what is open, and what it takes of the machine is
+    the user's."""
 
+    model_id: str = _setting("", "A model for a role.", restricted=True, model=True)
+    device: str = _setting(
+        "auto",
+        "Where the model runs: `auto` (a GPU if llama.cpp finds one), `cpu`, `gpu`, or the names of devices as "
+        "`tabby-lsp doctor` lists them, with commas between.",
+        restricted=True,
+    )
+    num_gpu_layers: int = _setting(
+        MOST_LAYERS,
+        "Layers that are put on the GPU, as far as there is room for them.",
+        minimum=0,
+        maximum=MOST_LAYERS,
+        restricted=True,
+    )
+    context_size: int = _setting(
+        4096,
+        "Tokens of a prompt and its answer together; fewer where there is no memory for them.",
+        minimum=128,
+        maximum=MOST_TOKENS,
+        restricted=True,
+    )
+    parallelism: int = _setting(
+        2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16, restricted=True
+    )
+    threads: int = _setting(
+        0,
+        "CPU threads. 0: as many as are fastest at the time, which is measured, beginning with the fast cores.",
+        minimum=0,
+        maximum=MOST_THREADS,
+        restricted=True,
+    )
+    idle_unload: int = _setting(
+        0,
+        "Minutes without a request after which the model's process is ended, which gives back its memory; the next "
+        "request loads it again. 0: never.",
+        minimum=0,
+        maximum=MOST_MINUTES,
+        restricted=True,
+    )
+    additional_stop_words: tuple[str, ...] = _setting((), "Texts at which an answer ends.", restricted=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCompletionModel(LocalModel):
     model_id: str = _setting(
         "",
         "A GGUF file, a folder that holds one (`./name` for one beside `config.toml`), or a model's name as `tabby-lsp "
@@ -41,44 +87,40 @@ class LocalModel:
         restricted=True,
         model=True,
     )
-    device: str = _setting(
-        "auto",
-        "Where the model runs. `gpu` needs a llama.cpp built for it.",
-        choices=("auto", "cpu", "gpu"),
-        restricted=True,
-    )
-    num_gpu_layers: int = _setting(
-        MOST_LAYERS, "Layers that are put on the GPU.", minimum=0, maximum=MOST_LAYERS, restricted=True
-    )
-    context_size: int = _setting(
-        4096, "Tokens of a prompt and its answer together.", minimum=128, maximum=MOST_TOKENS, restricted=True
-    )
-    parallelism: int = _setting(
-        2, "Documents whose prompts are kept in the KV cache at once.", minimum=1, maximum=16, restricted=True
-    )
-    threads: int = _setting(
-        0,
-        "CPU threads. 0: up to one for each core, as many as go well at the time.",
-        minimum=0,
-        maximum=MOST_THREADS,
-        restricted=True,
-    )
     prompt_template: str = _setting(
         "",
         "Takes the place of the model's own FIM prompt; must hold `{prefix}`, may hold `{suffix}`.",
         restricted=True,
     )
-    additional_stop_words: tuple[str, ...] = _setting((), "Texts at which a suggestion ends.", restricted=True)
 
 
 @dataclass(frozen=True, slots=True)
-class CodingModel:
-    local: LocalModel = LocalModel()
+class LocalChatModel(LocalModel):
+    model_id: str = _setting(
+        "",
+        "The model of chat, named as that of completion is. It is loaded when it is first needed; if it is the file "
+        "of completion, it is loaded once for both, with the larger `context_size` and `parallelism` of the two. "
+        "Empty: none.",
+        restricted=True,
+        model=True,
+    )
+    idle_unload: int = _setting(15, "As for completion.", minimum=0, maximum=MOST_MINUTES, restricted=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionModel:
+    local: LocalCompletionModel = LocalCompletionModel()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModel:
+    local: LocalChatModel = LocalChatModel()
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    completion: CodingModel = CodingModel()
+    completion: CompletionModel = CompletionModel()
+    chat: ChatModel = ChatModel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +155,7 @@ class CompletionSettings:
     ahead: bool = _setting(
         True,
         "Whether what may be wanted next is worked out in idle moments: the suggestion after the one that is shown, "
-        "and more of the text around a place that you have jumped to.",
+        "and more of the text around a place that you have jumped to. Not on battery.",
     )
     confidence: float = _setting(
         -1.0,

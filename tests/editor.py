@@ -24,7 +24,7 @@ from typing import Any
 
 from conftest import MODEL
 
-from tabby_lsp.lsp.stdio import FrameReader
+from tabby_lsp.lsp.frames import FrameReader
 
 Json = dict[str, Any]
 WAIT = 60.0  # seconds until a test gives up, far beyond what anything takes
@@ -73,6 +73,7 @@ class Editor:
         self.messages: list[Json] = []  # everything that is no response, in order
         self._answers = answers
         self.configuration: Any = None  # what workspace/configuration is answered with
+        self.choose: Callable[[Json], str] = lambda params: ""  # and window/showMessageRequest: "" chooses nothing
         self.log: list[str] = []
         self.responses: queue.Queue[Json] = queue.Queue()
         self._early: dict[int, Json] = {}
@@ -247,10 +248,17 @@ class Editor:
             return
         if "id" in message and self._answers:
             with contextlib.suppress(ValueError, BrokenPipeError):  # a test has closed its end
-                self.reply(message, [self.configuration] if message["method"] == "workspace/configuration" else None)
+                self.reply(message, self._reply_to(message))
         with self._arrived:
             self.messages.append(message)
             self._arrived.notify_all()
+
+    def _reply_to(self, request: Json) -> Any:
+        if request["method"] == "workspace/configuration":
+            return [self.configuration]
+        if request["method"] == "window/showMessageRequest" and (title := self.choose(request["params"])):
+            return {"title": title}
+        return None
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

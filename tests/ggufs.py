@@ -22,6 +22,8 @@ def value(item: Any) -> bytes:
         return struct.pack("<II", U32, item)
     if isinstance(item, str):
         return struct.pack("<I", TEXT) + text(item)
+    if item and isinstance(item[0], int):
+        return struct.pack(f"<IIQ{len(item)}I", ARRAY, U32, len(item), *item)
     return struct.pack("<IIQ", ARRAY, TEXT, len(item)) + b"".join(text(each) for each in item)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ class Hub:
     listing_faults: list[str] = field(default_factory=list)
     states_sha256: bool = True
     has_etags: bool = True
+    pause: float = 0.0  # seconds between each eight kilobytes
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
     address: str = ""
@@ -58,9 +61,9 @@ def running(hub: Hub, certificate: Path | None = None) -> Iterator[Hub]:
                 self.redirect("/circle")
                 return
             fault = hub.faults.pop(0) if hub.faults else ""
-            name = path.partition(f"/resolve/{COMMIT}/")[2] or path.partition("/plain/")[2]
-            if name in hub.files:
-                self.answer(hub.files[name], fault)
+            name = re.search(r"/(?:resolve/[0-9a-f]{40}|plain)/(.+)", path)
+            if name and name[1] in hub.files:
+                self.answer(hub.files[name[1]], fault)
             else:
                 self.send_error(404)
 
@@ -125,8 +128,10 @@ def running(hub: Hub, certificate: Path | None = None) -> Iterator[Hub]:
 
         def write(self, data: bytes) -> None:
             for i in range(0, len(data), 8192):
+                hub.sent += len(data[i : i + 8192])  # before: the other side may have them, and end, at once
                 self.wfile.write(data[i : i + 8192])
-                hub.sent += len(data[i : i + 8192])
+                if hub.pause:
+                    time.sleep(hub.pause)
             self.wfile.flush()
 
         def log_message(self, format: str, *args: object) -> None:

@@ -32,9 +32,12 @@ ROOMS = (
     "engine",
     "index",
     "models",
+    "chat",
     "engines",
+    "assistant",
     "suggest",
     "lsp",
+    "acp",
     "evaluation",
     "commands",
     "cli",
@@ -43,7 +46,7 @@ ROOMS = (
 
 # What may import a library: nothing else may.
 SOLE_IMPORTERS = {
-    "llama_cpp": {f"engine/{name}.py" for name in ("model", "vocab", "loading", "build", "yardstick")},
+    "llama_cpp": {f"engine/{name}.py" for name in ("model", "vocab", "loading", "build", "devices", "yardstick")},
     "numpy": {"engine/"},
     "pygls": {"lsp/", "commands/demo.py"},
     "lsprotocol": {"lsp/", "commands/demo.py"},
@@ -52,8 +55,16 @@ SOLE_IMPORTERS = {
     "tree_sitter_languages": {"syntax.py"},
     "tree_sitter_language_pack": {"syntax.py"},
     "rich": {"commands/terminal.py"},
+    "jinja2": {"chat/template.py"},
     "pathspec": {"index/ignore.py"},
-    "sqlite3": {"index/store.py", "index/search.py", "index/database.py", "index/entry.py", "index/shelf.py"},
+    "sqlite3": {
+        "index/checkup.py",
+        "index/store.py",
+        "index/search.py",
+        "index/database.py",
+        "index/entry.py",
+        "index/shelf.py",
+    },
     "huggingface_hub": set(),
     "socket": set(),
     "ssl": {"models/hub.py"},
@@ -122,7 +133,7 @@ def test_the_server_loads_no_heavy_library(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"llama_cpp", "numpy", "tree_sitter", "tree_sitter_languages", "sqlite3", "huggingface_hub", "rich"}
-    heavy |= {"urllib.request", "tabby_lsp.models.hub"}
+    heavy |= {"jinja2", "urllib.request", "tabby_lsp.models.hub"}
     assert heavy.isdisjoint(loaded)
     if module == "tabby_lsp.cli":
         assert {"pygls", "lsprotocol"}.isdisjoint(loaded), "--help must not load the server"
@@ -136,7 +147,20 @@ def test_only_the_command_line_prints() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     # Not `serve`: its stdout is the wire.
-    people = ("complete", "demo", "doctor", "eval", "index", "map", "models", "options", "search", "terminal")
+    people = (
+        "ask",
+        "commit_message",
+        "complete",
+        "demo",
+        "doctor",
+        "eval",
+        "index",
+        "map",
+        "models",
+        "options",
+        "search",
+        "terminal",
+    )
     assert printing <= {f"commands/{name}.py" for name in people}
 
 

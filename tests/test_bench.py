@@ -172,12 +172,13 @@ def test_a_shape_that_cannot_be_padded_to_is_refused(tmp_path: Path, shape: Shap
         padding.Padding(old, shape)
 
 
-@pytest.mark.parametrize("architecture", [shapes.QWEN2, STARCODER])
+@pytest.mark.parametrize("architecture", [shapes.QWEN2, shapes.LLAMA, shapes.GEMMA3, STARCODER, shapes.MAMBA])
 def test_random_models_write_tokens_without_text(tmp_path: Path, known: int, architecture: str) -> None:
     import llama_cpp
 
     path = tmp_path / "random.gguf"
-    shapes.write_random(Shape(2, 128, 2, 1, 256, known + 2000, 512, architecture), path)
+    heads, kv_heads, inner = (0, 0, 0) if architecture == shapes.MAMBA else (2, 1, 256)
+    shapes.write_random(Shape(2, 128, heads, kv_heads, inner, known + 2000, 512, architecture), path)
     llama = llama_cpp.Llama(str(path), n_ctx=64, n_threads=1, n_threads_batch=1, verbose=False)
     prompt = llama.tokenize(b"def f(x):\n    return ", add_bos=False, special=False)
     written = [token for token, _ in zip(llama.generate(prompt, temp=0.0, top_k=1), range(16), strict=False)]

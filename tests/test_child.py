@@ -212,6 +212,32 @@ async def test_a_process_that_works_is_left_alone(tmp_path: Path, monkeypatch: p
         assert made.starts == 1 and not made.deaths
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("lowest", [False, True])
+async def test_a_process_that_gets_no_processor_is_given_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lowest: bool
+) -> None:
+    """At the lowest priority it may stand still for as long as others compute."""
+    monkeypatch.setattr(child.machine, "has_lowest_priority", lambda: lowest)
+    monkeypatch.setattr(child, "LOWEST_TIMES", 10**6)
+    async with parent(tmp_path, monkeypatch, ECHO) as made:
+        made.child.send(kind="echo")
+        await made.until("echoed")
+        assert made.child.pid is not None
+        os.kill(made.child.pid, signal.SIGSTOP)
+        made.patience = 20
+        if lowest:
+            await asyncio.sleep(1.0)
+            assert not made.deaths
+            os.kill(made.child.pid, signal.SIGCONT)
+            made.child.send(kind="echo")
+            await made.until("echoed")
+        else:
+            while not made.deaths:
+                await asyncio.sleep(0.01)
+            assert "no sign of life" in made.deaths[0]
+
+
 def test_the_words_that_say_why_a_process_died() -> None:
     traceback = ["Traceback (most recent call last):", '  File "x.py", line 1, in f', "KeyError: 'x'"]
     assert ending(1, [*traceback, "libgomp: later noise"]) == "exit status 1: KeyError: 'x'"

@@ -176,7 +176,20 @@ def test_doctor() -> None:
     result = run("doctor")
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
-    for what in ("tabby-lsp", "llama.cpp", "settings", "folder", "model", "prompt", "device", "memory", "completion"):
+    for what in (
+        "tabby-lsp",
+        "llama.cpp",
+        "settings",
+        "folder",
+        "grammars",
+        "search",
+        "index",
+        "model",
+        "prompt",
+        "device",
+        "memory",
+        "completion",
+    ):
         assert any(line.startswith(f"ok {what}:") for line in lines), what
     assert re.search(r"FIM family tabby-starter, suffix-first", result.stdout)
     assert re.search(r"needs \d+ MiB .* are free", result.stdout)

@@ -50,6 +50,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
         kind = "openai/completion"
         [model.chat.local]
         model_id = "Qwen2-1.5B-Instruct"
+        context_size = 8192
+        [model.chat.http]
+        kind = "openai/chat"
         [completion]
         max_decoding_tokens = 32
         max_input_length = 1536
@@ -73,7 +76,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
     assert model.additional_stop_words == ("END",)
     assert settings.completion.max_decoding_tokens == 32
     assert len(problems) == 1, "one note for all of Tabby's keys that mean nothing here"
-    for key in ("model.completion.http", "model.chat", "completion.max_input_length", "server"):
+    chat = settings.model.chat.local
+    assert (chat.model_id, chat.context_size, chat.parallelism) == ("Qwen2-1.5B-Instruct", 8192, 2)
+    for key in ("model.completion.http", "model.chat.http", "completion.max_input_length", "server"):
         assert f"`{key}`" in problems[0]
     assert settings.index.folders == (str(Path("/home/me/project")),)
 
@@ -99,6 +104,9 @@ def test_tabbys_own_file_is_understood(root: Path) -> None:
         ({"repositories": [{"name": "a"}]}, ["a table with a `git_url`"]),
         ({"repositories": "a"}, ["a table with a `git_url`"]),
         (local(additional_stop_words="x"), ["a list of strings"]),
+        (local(idle_unload=-1), ["`model.completion.local.idle_unload` must be a whole number at least 0 and at most"]),
+        (local(idle_unload=float("nan")), ["a whole number at least 0"]),
+        ({"model": {"chat": {"model_id": "x"}}}, ["`model.chat.model_id` (did you mean `model.chat.local.model_id`?)"]),
         (local(additional_stop_words=[1]), ["a list of strings"]),
         (local(model_id=3), ["`model.completion.local.model_id` must be a string"]),
     ],
@@ -195,14 +203,21 @@ def test_config_toml_and_the_command_line_have_a_folder(root: Path, tmp_path: Pa
         {"threads": 512},
         {"prompt_template": "{prefix} and a secret"},
         {"additional_stop_words": ["e"]},
+        {"idle_unload": 3},
     ],
 )
-def test_a_layer_that_a_repository_could_have_written_has_no_say_in_the_model(values: dict[str, Any]) -> None:
-    settings, problems = merged(local(**values), trusted=False)
+@pytest.mark.parametrize("role", ["completion", "chat"])
+def test_a_layer_that_a_repository_could_have_written_has_no_say_in_the_model(
+    role: str, values: dict[str, Any]
+) -> None:
+    if role == "chat" and "prompt_template" in values:
+        return  # it has none
+    said = {"model": {role: {"local": values}}}
+    settings, problems = merged(said, trusted=False)
     assert settings == Settings()
     assert len(problems) == 1
     assert "refused" in problems[0] and "config.toml" in problems[0]
-    assert merged(local(**values)) != (Settings(), []), "it is the user's"
+    assert merged(said) != (Settings(), []), "it is the user's"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +226,8 @@ def test_a_layer_that_a_repository_could_have_written_has_no_say_in_the_model(va
         local(num_gpu_layers=10**12),
         local(context_size=10**12),
         local(threads=10**12),
+        local(idle_unload=10**12),
+        {"model": {"chat": {"local": {"idle_unload": 10**12}}}},
         {"completion": {"max_prompt_tokens": 10**12}},
         {"completion": {"seed": 10**12}},
     ],

@@ -28,8 +28,9 @@ MODEL = ggufs.model(300_000)
 NAME = "small-q8_0.gguf"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
 PINNED = Source(repository=REPOSITORY, commit=COMMIT, parts=(Part(NAME, len(MODEL), SHA256),))
-# No pauses between attempts, and a connection counts as broken soon.
-IMPATIENT = {"silence": 0.5, "pauses": [0, 0, 0]}
+# No pauses between attempts. Only where the hub stalls does a connection count as broken soon: one that is well may be
+# silent for seconds on a busy machine.
+IMPATIENT = {"pauses": [0, 0, 0]}
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +57,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
-def get(source: Source = PINNED, dry_run: bool = False) -> list[dict[str, Any]]:
+def get(source: Source = PINNED, dry_run: bool = False, silence: float = 20) -> list[dict[str, Any]]:
     """The events of a download in this process."""
     events: list[dict[str, Any]] = []
-    request = {"source": json.loads(json.dumps(asdict(source))), "dry_run": dry_run, "patience": IMPATIENT}
+    patience = {**IMPATIENT, "silence": silence}
+    request = {"source": json.loads(json.dumps(asdict(source))), "dry_run": dry_run, "patience": patience}
     download.serve(request, lambda event, **values: events.append({"event": event, **values}))
     return events
 
@@ -168,7 +170,7 @@ def test_three_interruptions_and_an_end(hub: Hub, folder: Path) -> None:
 @pytest.mark.parametrize("fault", ["drop", "stall", "500", "503", "408", "429", "4290", "5030"])
 def test_a_passing_fault_is_waited_out(hub: Hub, fault: str) -> None:
     hub.faults = [fault, fault]
-    events = get()
+    events = get(silence=2 if fault == "stall" else 20)
     assert path_of(events).read_bytes() == MODEL
     assert any(each["event"] == "waiting" for each in events)
     assert hub.sent == len(MODEL)
@@ -207,7 +209,9 @@ def test_a_lasting_fault_is_told_once(hub: Hub, folder: Path, fault: str, expect
 def test_a_fault_that_stays_is_told_in_the_end(hub: Hub, folder: Path, fault: str) -> None:
     hub.files[NAME] = MODEL if fault != "drop" else b""
     hub.faults = [fault] * 20
-    assert ", 4 times. What has come is kept; ask again" in refusal(get(), folder)
+    events = get()
+    assert ", 4 times. What has come is kept; ask again" in refusal(events, folder)
+    assert not events[-1]["unreachable"]
 
 
 def test_the_list_of_files_is_asked_for_again_too(hub: Hub) -> None:
@@ -228,7 +232,9 @@ def test_a_list_of_files_that_does_not_come(hub: Hub, folder: Path, fault: str, 
 def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(Hub({})) as gone:
         monkeypatch.setenv("HF_ENDPOINT", gone.address)
-    assert "127.0.0.1 cannot be reached (Connection refused)" in refusal(get(), folder)
+    events = get()
+    assert "127.0.0.1 cannot be reached (Connection refused)" in refusal(events, folder)
+    assert events[-1]["unreachable"], "for who knows another way"
 
 
 def test_a_hub_that_ignores_ranges_sends_all_of_it_again(hub: Hub) -> None:
@@ -490,7 +496,7 @@ def start(source: Source = PINNED) -> subprocess.Popen[str]:
     )
     assert process.stdin
     process.stdin.write(request + "\n")
-    process.stdin.close()
+    process.stdin.flush()
     return process
 
 
@@ -498,7 +504,7 @@ def events_of(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     assert process.stdout
     with process.stdout:
         events = [json.loads(line) for line in process.stdout]
-    process.wait()
+    process.communicate()
     return events
 
 
@@ -525,7 +531,7 @@ def test_two_processes_fetch_a_file_once(hub: Hub) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_process_that_dies_holds_nobody_up(hub: Hub, how: signal.Signals) -> None:
+def test_a_process_that_dies_holds_nobody_up(hub: Hub, interruptible: None, how: signal.Signals) -> None:
     hub.files[NAME] = data = ggufs.model(3_000_000)
     source = replace(PINNED, parts=(Part(NAME, len(data), hashlib.sha256(data).hexdigest()),))
     hub.faults = ["stall"]
@@ -534,7 +540,7 @@ def test_a_process_that_dies_holds_nobody_up(hub: Hub, how: signal.Signals) -> N
     wait_for(lambda: any(each.stat().st_size > 1_000_000 for each in blobs.glob("*.incomplete")))
     process.send_signal(how)
     events = events_of(process)
-    assert events[-1]["event"] == ("stopped" if how == signal.SIGINT else "plan") or events[-1]["event"] == "progress"
+    assert events[-1]["event"] == ("plan" if how == signal.SIGKILL else "stopped") or events[-1]["event"] == "progress"
     hub.ended.set()
     events = get(source)
     assert path_of(events).read_bytes() == data

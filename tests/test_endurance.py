@@ -174,9 +174,9 @@ import re, sys, threading, queue
 from tabby_lsp.index import process
 process.FILE_SECONDS = 1
 class Upkeep:
-    has_buffers = False
-    def glance(self): re.match("(a+)+$", "a" * 60 + "b")  # holds the interpreter for longer than anybody lives
+    def look(self): re.match("(a+)+$", "a" * 60 + "b")  # holds the interpreter for longer than anybody lives
 work = process.Work(Upkeep(), queue.SimpleQueue(), None, False)
+work._due = None
 print("begins", flush=True)
 while work.go_on(): pass
 """

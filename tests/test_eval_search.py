@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).with_name("eval")))
 
 import fetch_trees
 import search as evaluation
-from search import Question, Tree, questions, rank
+from search import Question, Tree, questions, rank, small_questions
 
-ASKED = questions()
+ASKED, SMALL = questions(), small_questions()
 TEXTS = {
     "a.py": "def read_line():\n    pass\n\n\n# the next line\n",
     "b/c.py": "class A:\n    def line(self):\n        pass\n",
@@ -33,8 +33,9 @@ def test_half_of_each_language_is_kept_aside_by_a_rule() -> None:
     assert {each.ask for each in ASKED if each.aside} == evaluation.kept_aside(ASKED)
 
 
-def test_half_of_the_questions_have_no_word_of_the_wanted_name() -> None:
-    assert 2 * sum(not each.names_it for each in ASKED) >= len(ASKED)
+@pytest.mark.parametrize("asked", [ASKED, SMALL])
+def test_half_of_the_questions_have_no_word_of_the_wanted_name(asked: list[Question]) -> None:
+    assert 2 * sum(not each.names_it for each in asked) >= len(asked)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,17 @@ def test_what_is_wanted_is_found_in_the_trees_that_the_test_extra_installs() -> 
 def test_a_tree_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert evaluation.find_tree("rxjs", None) is None
     assert evaluation.find_tree("rxjs", tmp_path) is None
+
+
+def test_the_search_finds_more_than_grep_in_a_tree_of_six_languages(tmp_path: Path) -> None:
+    """A floor below what is measured: of 25 questions the first answer is right for 15 and one of five for 20; grep has
+    10 and 16."""
+    found = list(evaluation.examine(SMALL, evaluation.tree_of(evaluation.HERE / "small"), tmp_path / "small.sqlite"))
+    assert len(found) == 25 and len({each.question.language for each in found}) == 6
+    assert sum(each.ours == 1 for each in found) >= 12
+    in_five = Counter(each.question.language for each in found if 0 < each.ours <= 5)
+    assert in_five.total() >= 17 and len(in_five) == 6
+    assert in_five.total() > sum(0 < each.grep <= 5 for each in found)
 
 
 def test_the_search_finds_more_than_grep_in_what_the_test_extra_installs(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import random
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -108,6 +109,7 @@ UNDERSCORE = "<fim_prefix>", "<fim_suffix>", "<fim_middle>"
 HYPHEN = "<fim-prefix>", "<fim-suffix>", "<fim-middle>"
 BAR = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
 SEED = "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"
+CODE = "<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"
 CODE_LLAMA = "▁<PRE>", "▁<SUF>", "▁<MID>"
 DEEPSEEK = "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"
 
@@ -248,6 +250,8 @@ ROWS = (
         stops=QWEN_STOPS,
         other_layout=_psm(*BAR),
     ),
+    Row("glm-4.5", "unknown", PREFIX_FIRST, _psm(*CODE), stops="<|endoftext|>", other_layout=_spm(*CODE)),
+    Row("unheard-of", "none", PREFIX_FIRST, lambda at: (at.prefix,), stops="<|endoftext|>"),
     Row("codellama-34b", "none", PREFIX_FIRST, lambda at: (at.prefix,), bos="<s>", stops="</s>"),
     Row("gpt-2", "none", PREFIX_FIRST, lambda at: (at.prefix,), stops="<|endoftext|>"),
 )
@@ -326,11 +330,11 @@ def read(name: str, vocab: Vocab, tokens: Iterable[int]) -> list[str]:
 def test_the_family_is_recognised_and_asked_as_it_was_trained(row: Row, load: Load) -> None:
     layout = choose_layout(load(row.vocabulary))
     assert (layout.family.name, layout.name) == (row.family, row.layout)
-    assert bool(layout.notes) == (row.family == "none")
+    assert bool(layout.notes) == (row.family in ("none", "unknown"))
 
 
 def test_every_family_and_every_vocabulary_stands_in_the_table() -> None:
-    assert {family.name for family in FAMILIES} == {row.family for row in ROWS} - {"none"}
+    assert {family.name for family in FAMILIES} == {row.family for row in ROWS} - {"none", "unknown"}
     assert {row.vocabulary for row in ROWS} == set(NAMES) - {"codestral-early"}
 
 
@@ -361,7 +365,7 @@ def test_a_layout_asked_for_that_the_family_knows(row: Row, load: Load) -> None:
     wanted = PREFIX_FIRST if row.layout == SUFFIX_FIRST else SUFFIX_FIRST
     layout = plain_layout(vocab, wanted)
     prompt = build(layout, context_of(at), PLENTY)
-    assert (layout.name, layout.notes) == (wanted, ())
+    assert (layout.name, layout.notes) == (wanted, layout.family.notes)
     assert list(prompt.tokens) == as_tokens(vocab, expect(row, at, row.other_layout))
 
 
@@ -405,7 +409,7 @@ def test_a_prompt_begins_with_bos_where_the_family_has_one_and_holds_no_other(ro
         ("Granite 3.3 2b Instruct", "granite", "granite-3", "granite"),
         ("Granite 4.0 Micro", "granite", "granite-4", "granite-4"),
         ("Qwen3 Coder Next", "qwen3next", "qwen3-coder", "qwen-coder"),
-        ("GLM 4.5 Air", "glm4moe", "codegeex4", "codegeex4"),
+        ("GLM 4.5 Air", "glm4moe", "codegeex4", "none"),
         ("DeepSeek Coder V2 Lite Base", "deepseek2", "deepseek-coder", "deepseek-coder"),
         ("starcoder2-3b", "starcoder2", "starcoder2", "starcoder2"),
         ("CodeLlama 13b Instruct", "llama", "codellama", "codellama"),
@@ -429,6 +433,36 @@ def test_a_model_without_tokens_for_the_middle_says_so_once_and_reads_the_prefix
     assert len(layout.notes) == 1 and "before the cursor" in layout.notes[0]
     prompt = build(layout, context_of(At(PREFIX, SUFFIX)), PLENTY)
     assert (list(prompt.tokens), prompt.text) == (vocab.tokenize(PREFIX), PREFIX)
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "doubted"),
+    [
+        ("Qwen2.5 Coder 7B Instruct", "qwen2.5-coder", False),
+        ("Qwen3-Coder-30B-A3B", "qwen3-coder", False),
+        ("Sweep next edit, from Qwen2.5 Coder 1.5B", "qwen2.5-coder", False),
+        ("Qwen2.5 7B Instruct", "qwen2.5-coder", True),
+        ("Qwen3 8B", "qwen3-coder", True),
+        ("DeepSeek R1 Distill Qwen 7B", "qwen2.5-coder", True),
+        ("DeepSeek Coder 6.7b Base", "deepseek-coder", False),
+        ("DeepSeek V2 Lite Chat", "deepseek-coder", True),
+    ],
+)
+def test_who_only_shares_a_coder_s_vocabulary_is_told_of(name: str, vocabulary: str, doubted: bool, load: Load) -> None:
+    vocab = copy(load(vocabulary))
+    vocab.name = name
+    notes = choose_layout(vocab).notes
+    assert len(notes) == doubted and all("prompt_template = '{prefix}'" in note for note in notes)
+    assert choose_layout(vocab, template="{prefix}").notes == (), "who has chosen a form knows"
+
+
+def test_tokens_for_the_middle_under_unfamiliar_names_are_named(load: Load) -> None:
+    (note,) = choose_layout(load("glm-4.5")).notes
+    assert "<|code_prefix|> <|code_suffix|> <|code_middle|>" in note and "suffix-first" in note
+    (note,) = choose_layout(load("unheard-of")).notes
+    assert "<hole_before> <hole_after> <hole>" in note and "prompt_template" in note
+    (note,) = choose_layout(load("codestral-early")).notes
+    assert "no fill-in-the-middle tokens" in note
 
 
 # --- text stays text

@@ -194,6 +194,20 @@ async def test_the_workspace_is_byte_for_byte_what_it_was(wanted: Plan, folder: 
     assert everything() == before
 
 
+def test_files_are_counted_for_a_short_time_only(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, total in ((PATIENCE, 2), (-1.0, 0)):
+        monkeypatch.setattr("tabby_lsp.index.upkeep.COUNT_SECONDS", seconds)
+        upkeep = Upkeep(wanted, lambda mark: None, {})
+        try:
+            for _ in upkeep.scan():
+                pass
+            assert (upkeep.first, upkeep.total, upkeep.done) == (True, total, 2)
+        finally:
+            upkeep.close()
+        for part in Path(wanted.database).parent.iterdir():
+            part.unlink()
+
+
 def test_very_many_files_are_indexed_and_looked_at_again_without_being_opened(
     wanted: Plan, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -560,7 +574,7 @@ def test_a_second_server_does_not_take_the_buffers_of_the_first(
     first, second = two
 
     def there() -> bool:
-        first.glance()
+        first.look()
         return all(paths_of(wanted.database, name) for name in ("of_the_first", "never_saved"))
 
     assert there(), "as the second begins"
@@ -581,13 +595,11 @@ def test_of_one_file_in_two_editors_the_last_text_counts_until_it_is_closed(
     first, second = two
     second.buffer(str(folder), "a.py", "python", "def of_the_second():\n    pass\n")
     for _ in range(3):  # neither takes it from the other in turn
-        first.glance()
-        second.glance()
         assert not first.look() and not second.look()
         assert paths_of(wanted.database, "of_the_second") == ["a.py"]
     second.closed(str(folder), "a.py")
     assert paths_of(wanted.database, "alpha") == ["a.py"]
-    first.glance()
+    first.look()
     assert paths_of(wanted.database, "of_the_first") == ["a.py"]
 
 
@@ -595,7 +607,7 @@ def test_an_idle_indexer_notices_what_another_one_took(
     two: tuple[Upkeep, Upkeep], wanted: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two
-    monkeypatch.setattr(process, "LOOK_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(process, "LOOK_SECONDS", 0.1)
     messages: Messages = SimpleQueue()
     given_up = threading.Timer(PATIENCE, messages.put, [None])
     given_up.start()
@@ -614,8 +626,8 @@ async def test_where_nothing_can_be_written_there_is_no_index_and_that_is_said(
 ) -> None:
     (root / "lsp").write_text("no folder", encoding="utf-8")
     async with running(wanted) as indexer:
-        assert indexer.down and indexer.state.files == 0, "nobody could read one in its memory"
-        assert "kept in memory" in indexer.state.note
+        assert indexer.down and indexer.state.files == 0
+        assert "There can be no index" in indexer.state.note and "TABBY_ROOT" in indexer.state.note
     assert (root / "lsp").read_text(encoding="utf-8") == "no folder"
 
 
@@ -857,4 +869,4 @@ def test_search_where_nothing_can_be_written_says_what_to_do(folder: Path, root:
     (root / "lsp").write_text("no folder", encoding="utf-8")
     result = command("search", "beta", cwd=folder)
     assert result.returncode == 2
-    assert "kept in memory" in result.stderr and "TABBY_ROOT" in result.stderr
+    assert "There can be no index" in result.stderr and "TABBY_ROOT" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tabby_lsp.commands import listing
+from tabby_lsp.index import search as search_module
 from tabby_lsp.index.answer import answer
 from tabby_lsp.index.map import CHARACTERS_A_TOKEN, MOST_DEFINERS, MapFile, repository_map
 from tabby_lsp.index.passages import FileUses
@@ -18,6 +21,7 @@ from tabby_lsp.index.store import Store
 from tabby_lsp.index.symbols import outline
 from tabby_lsp.index.walk import Rules, Stamp
 from tabby_lsp.languages import language_of_path
+from tabby_lsp.settings import Settings
 
 FILES = {
     "core.py": "class Engine:\n    def start(self):\n        pass\n\n\n"
@@ -128,6 +132,31 @@ def test_who_uses_a_name_is_said_of_the_files_as_they_are_now(database: Path, fo
 def test_uses_are_asked_of_one_name(text: str, database: Path, folder: Path) -> None:
     with pytest.raises(BadQuestion, match="uses:"):
         uses(database, folder, text)
+
+
+def test_of_very_many_files_the_first_are_weighed_and_that_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (listing, search_module):
+        monkeypatch.setattr(module, "MOST_WEIGHED", 3)
+    shown: list[str] = []
+    note = asyncio.run(listing.show_map(str(folder), Settings(), 500, lambda text: None, shown.append))
+    assert "by path were weighed" in note
+    assert any(line.endswith("core.py") for line in shown) and not any("main.py" in line for line in shown)
+
+
+def test_however_long_it_is_weighed_there_is_time_to_look_at_the_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    weigh, look = listing.repository_map, listing.Current
+    monkeypatch.setattr(listing, "repository_map", lambda *given: (done.append("weighed"), weigh(*given))[1])
+    monkeypatch.setattr(listing, "Current", lambda *given: (done.append("time begins"), look(*given))[1])
+    asyncio.run(listing.show_map(str(folder), Settings(), 500, lambda text: None, done.append))
+    assert done[:2] == ["weighed", "time begins"] and "class Engine" in "".join(done)
+    monkeypatch.setattr("tabby_lsp.index.current.CHECK_SECONDS", -1.0)
+    note = asyncio.run(listing.show_map(str(folder), Settings(), 500, lambda text: None, done.append))
+    assert "could not be compared with the disk in time" in note
 
 
 def test_the_command_shows_heads_with_the_lines_where_they_stand(folder: Path) -> None:

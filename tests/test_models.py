@@ -15,7 +15,8 @@ import pytest
 
 from tabby_lsp.completion import fim
 from tabby_lsp.data import OwnModel
-from tabby_lsp.models import cache, catalogue, finder, gguf, registry, starter
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, finder, registry, starter
 from tabby_lsp.models.catalogue import Entry, Part, Source
 
 MODEL = ggufs.model(5000)

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from neovim import PATIENCE, Answer, Ghost, Neovim, Screen, program, promises
+from hub import REPOSITORY, Hub, running
+from neovim import MESSAGES, PATIENCE, Answer, Ghost, Neovim, Screen, program, promises
 from scripted import write_scripted
+
+from tabby_lsp.models import starter
 
 Start = Callable[..., Neovim]
 
@@ -439,6 +442,84 @@ def test_the_status_line_says_what_the_server_does(start: Start) -> None:
     )
     nvim.command("new")
     assert nvim.lua("return require('tabby_lsp').status()") == ""
+
+
+CHOOSES = """
+_G.asked = {}
+vim.ui.select = function(items, options, choose)
+  table.insert(_G.asked, { options.prompt, vim.tbl_map(options.format_item, items), vim.api.nvim_get_mode().mode })
+  choose(options.kind == 'lsp_message' and items[1] or items[#items]) -- the first action, the last model
+end
+_G.seen = {}
+vim.api.nvim_create_autocmd('LspProgress', { callback = function()
+  table.insert(_G.seen, require('tabby_lsp').status())
+end })
+"""
+
+
+@pytest.fixture
+def offering(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has the starter under the names of the models that are recommended, and a server that soon asks."""
+    names = ("Qwen2.5-Coder-0.5B", "Qwen2.5-Coder-1.5B")
+    own = "".join(f'[[models]]\nname = "{name}"\nsource = "{REPOSITORY}"\nlicence = "apache-2.0"\n' for name in names)
+    (root / "config.toml").write_text(own, encoding="utf-8")
+    for name in ("HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "LLAMA_CACHE", "OLLAMA_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TABBY_LSP_TEST_QUIET", "0.5")
+    with running(Hub({"small-q8_0.gguf": starter.MODEL.read_bytes()})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        yield hub
+
+
+@pytest.mark.skipif("TABBY_LSP_TEST_MODEL" in os.environ, reason="is about the starter")
+def test_a_model_is_offered_after_insert_mode_and_fetched(start: Start, offering: Hub) -> None:
+    offering.faults = ["stall"]
+    nvim = start()
+    nvim.show()
+    nvim.keys("iimport ")  # asked while one types, the question waits
+    nvim.lua(CHOOSES)
+    nvim.until("the server asks", lambda: (Path(os.environ["TABBY_ROOT"]) / "lsp" / "offer.json").exists())
+    time.sleep(0.5)
+    assert nvim.lua("return { #_G.asked, vim.api.nvim_get_mode().mode }") == [0, "i"]
+    nvim.keys("<Esc>")
+    ((question, choices, mode),) = nvim.until("the question comes", lambda: nvim.lua("return _G.asked"))
+    assert "small starter model" in question and "would suit this machine" in question and mode == "n"
+    assert choices == ["Download", "Not now", "Never"]
+    status = "return require('tabby_lsp').status()"
+    far = nvim.until("the statusline says how far it is", lambda: " of 4.46 MB, " in (now := nvim.lua(status)) and now)
+    assert far.startswith("Tabby: fetching Qwen2.5-Coder-") and " left" in far
+    offering.ended.set()
+    nvim.until("it is loaded", lambda: "completes from now on" in nvim.lua(MESSAGES))
+    assert nvim.lua(STATUS)["modelPath"].startswith(os.environ["HF_HUB_CACHE"])
+    nvim.until("the statusline is what it was", lambda: nvim.lua(status).endswith(" is ready"))
+
+
+@pytest.mark.skipif("TABBY_LSP_TEST_MODEL" in os.environ, reason="is about the starter")
+def test_models_are_chosen_from_a_list(start: Start, offering: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TABBY_LSP_TEST_QUIET")
+    nvim = start()
+    nvim.show()
+    nvim.lua(CHOOSES)
+    nvim.command("Tabby models")
+    nvim.until("the model is chosen", lambda: "completes from now on" in nvim.lua(MESSAGES))
+    (prompt, lines, _), (question, choices, _) = nvim.lua("return _G.asked")
+    assert prompt == "The model that completes:"
+    assert "tabby-starter: 4 MB, apache-2.0, bundled, in use for completion" in lines
+    assert "licence: apache-2.0" in question and choices == ["Download", "Not now"]
+    nvim.command("Tabby stop")
+    nvim.until("there is nothing to stop", lambda: "No model is being fetched" in nvim.lua(MESSAGES))
+    nvim.command("Tabby model")
+    assert "there is no :Tabby model, but models, restart, stop" in nvim.lua(MESSAGES)
+
+
+def test_where_nobody_looks_nothing_is_asked(start: Start, offering: Hub) -> None:
+    nvim = start()
+    nvim.lua(CHOOSES)
+    nvim.until("the server asks", lambda: (Path(os.environ["TABBY_ROOT"]) / "lsp" / "offer.json").exists())
+    time.sleep(0.5)
+    assert nvim.lua("return _G.asked") == [] and not offering.requests
 
 
 @pytest.mark.parametrize("end", ["qa!", "SIGKILL"])

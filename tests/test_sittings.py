@@ -152,6 +152,24 @@ def test_the_average_of_the_weights_is_kept_for_a_sitting_that_may_be_lost(tmp_p
     assert lowered is not None and equal(lowered.average, held.average)
 
 
+@pytest.mark.parametrize("better", ["the lowered weights", "the running mean"])
+def test_a_sitting_leaves_whichever_weights_are_better_on_text_it_has_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], better: str
+) -> None:
+    def losses(weights: dict[str, Any], *_: Any) -> dict[str, float]:
+        lowered = all(weight.requires_grad for weight in weights.values())
+        return {"held_out": float(lowered != (better == "the lowered weights")), "held_out_middle": 0.0}
+
+    monkeypatch.setattr("tabby_lsp.models.training.train.held_out_losses", losses)
+    sit(tmp_path, 10)
+    assert f"{better} are kept" in capsys.readouterr().err
+    last = load_state([tmp_path / "decay.pt"], SMALL)
+    assert last is not None
+    left = load_weights(tmp_path / "weights.pt")[0]
+    assert equal(left, last.weights) == (better == "the lowered weights")
+    assert equal(left, last.average) == (better == "the running mean")
+
+
 def test_a_checkpoint_cut_short_costs_only_what_came_after_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

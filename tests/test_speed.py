@@ -12,8 +12,8 @@ import pytest
 
 from tabby_lsp import cli
 from tabby_lsp.commands import options
-from tabby_lsp.engine import yardstick
-from tabby_lsp.models import catalogue, gguf, overview, speed, starter
+from tabby_lsp.engine import gguf, yardstick
+from tabby_lsp.models import catalogue, overview, speed, starter
 from tabby_lsp.models.speed import Rates
 from tabby_lsp.settings import LocalModel
 

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from tabby_lsp.lsp.stdio import FrameReader, FrameWriter
+from tabby_lsp.lsp.frames import FrameReader
+from tabby_lsp.processes.streams import Writer
 
 
 def frame(body: bytes) -> bytes:
@@ -63,13 +64,13 @@ def test_a_length_that_is_too_large_costs_the_messages_it_swallows_and_no_others
 
 def test_what_is_written_arrives_in_order_and_a_closed_reader_is_no_error() -> None:
     read_end, write_end = os.pipe()
-    writer = FrameWriter(write_end)
+    writer = Writer(write_end)
     for i in range(100):
         writer.write(b"%d," % i)
     writer.close()
     assert os.read(read_end, 10_000) == b"".join(b"%d," % i for i in range(100))
     os.close(read_end)
-    late = FrameWriter(write_end)
+    late = Writer(write_end)
     late.write(b"x")
     late.close()
     os.close(write_end)

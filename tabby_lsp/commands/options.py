@@ -16,6 +16,7 @@ from tabby_lsp.config import Layer
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
+TALKING = ("ask", "chat")  # commands that are asked of the model of chat
 LOG_LEVELS = ("error", "warning", "info", "debug")
 LOG_BYTES = 1_000_000
 LOG_FILES_KEPT = 10  # one is written by each server: those of the last ten are kept
@@ -28,7 +29,9 @@ class UsageError(Exception):
 def common_options() -> argparse.ArgumentParser:
     """The options of every command."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--model", metavar="FILE", help="the GGUF file to use (model.completion.local.model_id)")
+    common.add_argument(
+        "--model", metavar="FILE", help="the model to use: a GGUF file, or a name that `tabby-lsp models` knows"
+    )
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in completion.seed=3; repeatable"
     )
@@ -70,7 +73,8 @@ def layers_of(options: argparse.Namespace, folder: Path | None) -> tuple[tuple[L
         except ValueError as error:
             raise UsageError(str(error)) from None
     if options.model:
-        chosen = {"model": {"completion": {"local": {"model_id": options.model}}}}
+        role = "chat" if options.command in TALKING else "completion"
+        chosen = {"model": {role: {"local": {"model_id": options.model}}}}
         layers.append(Layer("--model", chosen, folder=folder))
     return tuple(layers), tuple(problems)
 

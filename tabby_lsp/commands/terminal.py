@@ -1,5 +1,5 @@
-"""What a person at a terminal sees: tables, the progress of a download, a question. The one room of `rich`, which only
-the commands that show something load.
+"""What a person at a terminal sees: tables, the progress of a download, Markdown, a question. The one room of `rich`,
+which only the commands that show something load.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
+from rich.live import Live
+from rich.markdown import Markdown
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,6 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from tabby_lsp.chat.thoughts import TEXT, Piece
 
 PIPE_WIDTH = 200  # characters of a line where no terminal says: a table in a file is not cut
 
@@ -71,6 +75,85 @@ def bar(what: str) -> Iterator[Bar]:
     ) as progress:
         progress.add_task(what, total=None)
         yield Bar(progress)
+
+
+class Page:
+    """Markdown that is shown while it is written: blocks that are complete stand, the last one is drawn anew."""
+
+    def __init__(self, console: Console, live: Live) -> None:
+        self._console, self._live = console, live
+        self._rest = ""
+
+    def wait(self, what: str) -> None:
+        """Shows what is being waited for, until there is text."""
+        if not self._rest:
+            self._live.update(Text(what, style="dim"))
+
+    def add(self, piece: Piece) -> None:
+        if piece.kind != TEXT:
+            self.wait("thinking …")
+            return
+        self._rest += piece.text
+        if end := _complete(self._rest):
+            self._console.print(_drawn(self._rest[:end]), "")
+            self._rest = self._rest[end:]
+        self._live.update(_drawn(self._rest))
+
+    def end(self) -> None:
+        self._live.update("")
+        if self._rest.strip():
+            self._console.print(_drawn(self._rest), "")
+
+
+class Plain:
+    """The same where no terminal is: text as it comes."""
+
+    def wait(self, what: str) -> None:
+        pass
+
+    def add(self, piece: Piece) -> None:
+        if piece.kind == TEXT:
+            print(piece.text, end="", flush=True)
+
+
+@contextmanager
+def writing() -> Iterator[Page | Plain]:
+    """Where an answer is written to."""
+    if not sys.stdout.isatty():
+        try:
+            yield Plain()
+        finally:
+            print()
+        return
+    console = Console(highlight=False)
+    # What is longer than the screen is cut while it is written; it stands there whole when it is complete.
+    with Live(console=console, transient=True, refresh_per_second=8, vertical_overflow="ellipsis") as live:
+        page = Page(console, live)
+        page.wait("reading …")
+        try:
+            yield page
+        finally:
+            page.end()
+
+
+def _drawn(text: str) -> Markdown:
+    return Markdown(text, hyperlinks=False)
+
+
+def _complete(text: str) -> int:
+    """Where the last block of a Markdown text ends that nothing will be added to: at a blank line outside of code."""
+    end = place = 0
+    fence = ""
+    for line in text.splitlines(keepends=True):
+        place += len(line)
+        marks = line.rstrip()
+        if fence:
+            fence = "" if marks.startswith(fence) and not marks.strip(fence[0]) else fence
+        elif line.startswith(("```", "~~~")):
+            fence = line[: len(line) - len(line.lstrip(line[0]))]
+        elif line == "\n":
+            end = place
+    return end
 
 
 def ask(question: str) -> bool:

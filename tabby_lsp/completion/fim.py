@@ -10,8 +10,9 @@ how text becomes tokens: see `layout`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 PREFIX_FIRST = "prefix-first"
 SUFFIX_FIRST = "suffix-first"
@@ -36,6 +37,7 @@ class Family:
     bos: bool | None = None  # None: what the vocabulary says
     names: tuple[str, ...] = ()  # if given, one of them stands in the model's name
     architectures: tuple[str, ...] = ()  # if given, one of them is the model's architecture
+    coders: tuple[str, ...] = ()  # if given, others than these have the same tokens and were not trained with them
     notes: tuple[str, ...] = field(default=())
 
 
@@ -101,6 +103,7 @@ FAMILIES: tuple[Family, ...] = (
         stop=("<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|fim_pad|>"),
         repository=RepositoryForm(_QWEN_SNIPPET, {PREFIX_FIRST: _QWEN_HEAD + _PSM}),
         bos=False,
+        coders=("coder",),  # Qwen2.5, Qwen3 and what is distilled into them have its vocabulary
     ),
     Family(
         "santacoder",
@@ -128,6 +131,7 @@ FAMILIES: tuple[Family, ...] = (
         {PREFIX_FIRST: _PSM},
         stop=("<｜end▁of▁sentence｜>",),
         bos=True,
+        coders=("coder",),  # all that DeepSeek publishes has its vocabulary
     ),
     Family(  # Codestral: no middle token; the names of other Mistral models have the same vocabulary, untrained
         "codestral",
@@ -165,6 +169,7 @@ FAMILIES: tuple[Family, ...] = (
                 + "{ASSISTANT}\n"
             },
         ),
+        names=("codegeex",),  # GLM 4.5 has the same tokens and no such turns
     ),
 )
 
@@ -174,6 +179,9 @@ PREFIX_ONLY = Family(
     {PREFIX_FIRST: "{prefix}"},
     notes=("The model has no fill-in-the-middle tokens: it completes from the text before the cursor alone.",),
 )
+
+_LIKE_FIM = re.compile(r"fim|infill|prefix|suffix|middle|hole", re.IGNORECASE)
+_SETTING = "model.completion.local.prompt_template"
 
 
 def recognise(name: str, architecture: str, token: Callable[[str], int | None]) -> Family:
@@ -190,3 +198,37 @@ def recognise(name: str, architecture: str, token: Callable[[str], int | None]) 
         if all(any(token(text) is not None for text in texts) for texts in family.tokens.values()):
             return family
     return PREFIX_ONLY
+
+
+def unfamiliar(roles: Mapping[str, str], controls: Iterable[str]) -> Family:
+    """For a model of no family: by the texts of PRE, SUF and MID, as its file or llama.cpp says which they are; or else
+    `PREFIX_ONLY`, which says what looks like them."""
+    if roles.keys() >= {"PRE", "SUF", "MID"}:
+        told = " ".join(roles[role] for role in ("PRE", "SUF", "MID"))
+        note = (
+            f"The model is of no family that is known. It has tokens for the middle ({told}) and is asked with the "
+            "prefix first, as most are. If what it writes does not fit, set completion.layout = 'suffix-first' or "
+            f"{_SETTING}."
+        )
+        tokens = {role: (text,) for role, text in roles.items()}
+        return Family("unknown", tokens, {PREFIX_FIRST: _PSM, SUFFIX_FIRST: _SPM}, notes=(note,))
+    alike = [text for text in controls if _LIKE_FIM.search(text)]
+    if not alike:
+        return PREFIX_ONLY
+    note = (
+        f"The model is of no family that is known. Some of its tokens may be for the middle ({' '.join(alike[:6])}), "
+        "but nothing says how: it completes from the text before the cursor alone. If you know how it was trained, set "
+        f"{_SETTING}, as in <a>{{prefix}}<b>{{suffix}}<c>."
+    )
+    return replace(PREFIX_ONLY, notes=(note,))
+
+
+def doubts(family: Family, name: str) -> tuple[str, ...]:
+    """Why a model may not do what the others of its family do, by its name."""
+    if not family.coders or any(each in name.lower() for each in family.coders):
+        return ()
+    return (
+        f"The model has the tokens of {family.name} for the middle, but nothing in its name says that it was trained "
+        "with them: a general or a reasoning model is not, and then what it writes does not fit. Choose a coder, or "
+        f"let it read the text before the cursor alone: {_SETTING} = '{{prefix}}'.",
+    )

@@ -13,7 +13,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Protocol
 
-from tabby_lsp.completion.fim import Family, recognise
+from tabby_lsp.completion.fim import PREFIX_ONLY, Family, doubts, recognise, unfamiliar
 
 
 class Vocabulary(Protocol):
@@ -37,6 +37,9 @@ class Vocabulary(Protocol):
 
     def controls(self) -> Mapping[str, int]:
         """The tokens that no text must turn into, by their texts."""
+
+    def fim(self) -> Mapping[str, str]:
+        """Which tokens are PRE, SUF and MID, as the model file or llama.cpp says: their texts, of each that is said."""
 
     def tokenize(self, text: str) -> list[int]:
         """Text as tokens. Controls that the model file calls "user defined" are found in it: see `PlainText`."""
@@ -131,6 +134,8 @@ class Layout:
 def choose_layout(vocabulary: Vocabulary, wanted: str = "auto", template: str = "") -> Layout:
     """The layout for a model. `template`, if any, takes the place of the family's own (raises ValueError)."""
     family = recognise(vocabulary.name, vocabulary.architecture, vocabulary.token)
+    if family is PREFIX_ONLY:
+        family = unfamiliar(vocabulary.fim(), vocabulary.controls())
     roles = {role: _first_known(vocabulary, texts) for role, texts in family.tokens.items()}
     stops = [vocabulary.token(text) for text in family.stop] + [control.id for control in roles.values()]
     controls = {**vocabulary.controls(), **{control.text: control.id for control in roles.values()}}
@@ -144,7 +149,7 @@ def choose_layout(vocabulary: Vocabulary, wanted: str = "auto", template: str = 
             first = ()
         stops += [piece.id for piece in body if isinstance(piece, Control)]
         return Layout(family, "template", plain, _known(stops), first, body)
-    name, notes = next(iter(family.body)), list(family.notes)
+    name, notes = next(iter(family.body)), [*family.notes, *doubts(family, vocabulary.name)]
     if wanted in family.body:
         name = wanted
     elif wanted != "auto":

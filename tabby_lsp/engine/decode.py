@@ -17,10 +17,7 @@ from tabby_lsp.engine.slots import Slot, Slots
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.steps import Steps
 
-# With a temperature, tokens beyond the likeliest 40 and beyond 95 % of the probability are left out: the
-# values llama.cpp samples with by default.
-TOP_K = 40
-TOP_P = 0.95
+TOP_K = 40  # with a temperature, tokens beyond the likeliest are left out: llama.cpp's default
 
 HEADS_TRIED = 64  # tokens among which several first ones are sought
 
@@ -78,7 +75,7 @@ class ModelWriter:
         drafted: tuple[int, ...] = ()  # behind the last token, already evaluated
         for count in range(1, sampling.max_tokens + 1):
             allowed = model.vocab.agreeing(pending) if pending else None
-            token, probability = choose(logits, sampling.temperature, random, allowed)
+            token, probability = choose(logits, sampling, random, allowed)
             piece = model.vocab.piece(token)
             repeated = min(len(piece), len(pending))
             pending = pending[repeated:]
@@ -117,7 +114,7 @@ class ModelWriter:
         vocab, random = self._model.vocab, np.random.default_rng(sampling.seed)
         logits, left = slot.logits, sampling.max_tokens
         while pending:  # as long as what is likeliest only repeats
-            token, probability = choose(logits, sampling.temperature, random, vocab.agreeing(pending))
+            token, probability = choose(logits, sampling, random, vocab.agreeing(pending))
             piece = vocab.piece(token)
             if len(piece) > len(pending) or left <= 1:
                 break
@@ -127,7 +124,7 @@ class ModelWriter:
             pending, logits, left = pending[len(piece) :], self._model.logits().copy(), left - 1
         allowed = vocab.agreeing(pending) if pending else None
         slots = [slot, *self._slots.branch(slot, len(wanted) - 1, self)]
-        heads = self._heads(logits, len(slots), sampling.temperature, random, allowed, len(pending))
+        heads = self._heads(logits, len(slots), sampling, random, allowed, len(pending))
         room = self._model.context_size - len(slot.tokens)
         texts = [
             _Branch(number, each, token, probability, pending)
@@ -144,13 +141,13 @@ class ModelWriter:
                 return
             for back, text in zip(range(len(texts), 0, -1), texts, strict=True):
                 allowed = vocab.agreeing(text.pending) if text.pending else None
-                text.token, text.probability = choose(self._model.logits(back), sampling.temperature, random, allowed)
+                text.token, text.probability = choose(self._model.logits(back), sampling, random, allowed)
 
     def _heads(
         self,
         logits: npt.NDArray[np.float32],
         count: int,
-        temperature: float,
+        sampling: Sampling,
         random: np.random.Generator,
         allowed: npt.NDArray[np.int64] | None,
         repeated: int,
@@ -160,7 +157,7 @@ class ModelWriter:
         The first of them is as `choose` takes it; the others are the likeliest that end nothing.
         """
         vocab = self._model.vocab
-        heads = [choose(logits, temperature, random, allowed)]
+        heads = [choose(logits, sampling, random, allowed)]
         texts = {vocab.piece(heads[0][0])[repeated:]}
         among = logits if allowed is None else logits[allowed]
         count_tried = min(len(among), HEADS_TRIED)
@@ -210,7 +207,7 @@ class _Branch:
 
 def choose(
     logits: npt.NDArray[np.float32],
-    temperature: float,
+    sampling: Sampling,
     random: np.random.Generator,
     allowed: npt.NDArray[np.int64] | None = None,
 ) -> tuple[int, float]:
@@ -223,19 +220,19 @@ def choose(
     total = float(weights.sum())
     if allowed is not None:
         among = logits[allowed]
-        token = int(allowed[int(np.argmax(among)) if temperature <= 0 else _sample(among, temperature, random)])
+        token = int(allowed[int(np.argmax(among)) if sampling.temperature <= 0 else _sample(among, sampling, random)])
     else:
-        token = best if temperature <= 0 else _sample(logits, temperature, random)
+        token = best if sampling.temperature <= 0 else _sample(logits, sampling, random)
     return token, float(weights[token]) / total
 
 
-def _sample(logits: npt.NDArray[np.float32], temperature: float, random: np.random.Generator) -> int:
+def _sample(logits: npt.NDArray[np.float32], sampling: Sampling, random: np.random.Generator) -> int:
     count = min(TOP_K, len(logits))
     likeliest = np.argpartition(logits, -count)[-count:]
     likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
-    scaled = logits[likeliest].astype(np.float64) / temperature
+    scaled = logits[likeliest].astype(np.float64) / sampling.temperature
     chances = np.exp(scaled - scaled[0])
     chances /= chances.sum()
-    kept = int(np.searchsorted(np.cumsum(chances), TOP_P)) + 1
+    kept = int(np.searchsorted(np.cumsum(chances), sampling.top_p)) + 1
     chances = chances[:kept] / chances[:kept].sum()
     return int(likeliest[random.choice(len(chances), p=chances)])

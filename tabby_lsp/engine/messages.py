@@ -16,12 +16,15 @@ from tabby_lsp.data import (
     CompletionInfo,
     CompletionRequest,
     CompletionSettings,
+    Dialect,
     ModelInfo,
     ModelSettings,
     Sampling,
+    Segment,
     from_json,
     to_json,
 )
+from tabby_lsp.engine.scheduler import AHEAD, CHAT, COMPLETION, NOTHING
 
 
 class MessageError(Exception):
@@ -45,6 +48,7 @@ class Load:
     model: ModelSettings
     completion: CompletionSettings | None = None
     languages: tuple[AdditionalLanguage, ...] = ()
+    held: int = NOTHING  # as by `Hold`
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,32 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Goes on from a text, below completions."""
+    """Goes on from a prompt, below completions, up to the end that the model finds or one of the texts of `stop`.
 
-    text: str
+    `kept` are control tokens that are written out by their texts; any other one ends the answer.
+    """
+
+    prompt: tuple[Segment, ...]
     sampling: Sampling
+    stop: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Asks how many tokens each of some texts is: `Counted`."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Another engine does work of this class: what is less urgent waits, until the next `Hold`. `NOTHING`: all goes on.
+
+    It holds no longer than the process that says so lives: when the pipe closes, the engine ends.
+    """
+
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +115,7 @@ class Progress:
 class Ready:
     model: ModelInfo
     completion: CompletionInfo | None = None
+    dialect: Dialect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +150,15 @@ class Completed:
 @dataclass(frozen=True, slots=True)
 class Written:
     text: str
-    evaluated: int  # tokens of the text that were computed
+    evaluated: int  # tokens of the prompt that were computed
+    reused: int  # and those that were still known
     generated: int
+    end: str  # "stop", or "length" if there was no room for more
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +173,19 @@ class Refused:
     reason: str
 
 
-Request = Settle | Complete | Write
-Answer = Settled | Completed | Written
-Message = Load | Request | Cancel | Ping | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
+Request = Settle | Complete | Write | Count
+Answer = Settled | Completed | Written | Counted
+ToEngine = Load | Request | Hold | Cancel | Ping
+Message = ToEngine | Progress | Ready | Failed | Alive | Piece | Answer | Cancelled | Refused
 
 _TYPES: dict[str, type[Message]] = {each.__name__.lower(): each for each in get_args(Message)}
+
+
+def priority(request: Request) -> int:
+    """The class of a job: see `scheduler`."""
+    if isinstance(request, Write | Count):
+        return CHAT
+    return AHEAD if isinstance(request, Complete) and request.request.ahead else COMPLETION
 
 
 def pack(message: Message, id: int = 0) -> dict[str, Any]:

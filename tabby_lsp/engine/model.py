@@ -18,15 +18,14 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from tabby_lsp.data import ModelSettings
+from tabby_lsp.data import Dialect, ModelSettings
 from tabby_lsp.engine.abort import AbortFlag
-from tabby_lsp.engine.draft import LONGEST_DRAFT
-from tabby_lsp.engine.loading import ModelError, check_memory, checked_size, gpu_layers, last_line, listen_to_log, load
-from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, cache_bytes, scratch_bytes
+from tabby_lsp.engine.loading import ModelError, checked_files, fitted, gpus, last_line, listen_to_log, load
+from tabby_lsp.engine.memory import LARGEST_BATCH, SPARE_SEQUENCES, outputs
 from tabby_lsp.engine.threads import Threads, running_mean, thread_counts
 from tabby_lsp.engine.vocab import Vocab
 from tabby_lsp.engine.watch import Watch
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +52,18 @@ class Model:
     """
 
     def __init__(self, settings: ModelSettings, progress: Callable[[float], bool] = lambda share: True) -> None:
-        self.path = Path(settings.path)
+        files = checked_files(Path(settings.path))
+        self.path = files.path
         self.repacked = settings.repacked
-        weights = checked_size(self.path)
         lines = listen_to_log()
         llama_cpp.llama_backend_init()
-        self.gpu_layers = gpu_layers(settings)
-        if self.gpu_layers == 0:
-            check_memory(self.path, weights, 0, "its weights alone need")
-        self._handle = load(self.path, self.gpu_layers, settings.repacked, progress, lines)
+        self.devices = gpus(settings)
+        fit, self.notes = fitted(files, settings, self.devices)
+        self.gpu_layers, self.context_size, self.memory_needed = fit.gpu_layers, fit.context, fit.need.total
+        self._handle = load(self.path, self.gpu_layers, self.devices, settings.repacked, progress, lines)
         architecture, name = self.metadata("general.architecture"), self.metadata("general.name")
-        names = f"{name} {self.metadata('general.basename')} {self.path.stem}"
+        origin = self.metadata("general.base_model.0.name")  # of what it was made
+        names = f"{name} {self.metadata('general.basename')} {origin} {self.path.stem}"
         vocab_handle = llama_cpp.llama_model_get_vocab(self._handle)
         if not llama_cpp.llama_model_has_decoder(self._handle) or vocab_handle is None:
             raise ModelError(f"{self.path} holds no model that writes text (architecture {architecture!r}).")
@@ -73,17 +73,12 @@ class Model:
         self.name = name or self.path.stem
         self.parallelism = settings.parallelism
         self.sequences = self.parallelism + SPARE_SEQUENCES
-        trained = llama_cpp.llama_model_n_ctx_train(self._handle)
-        self.context_size = min(settings.context_size, trained) if trained > 0 else settings.context_size
         self.layers = max(1, llama_cpp.llama_model_n_layer(self._handle))
-        cores = settings.threads or machine.core_count()
+        found = cores.cores()
         # On a GPU the threads hardly matter, and a step cannot be given up.
-        counts = (cores,) if settings.threads or self.gpu_layers else thread_counts(cores)
-        self.threads = counts[0]
-        self._threads = Threads(counts)
-        self.memory_needed = weights + self._cache_bytes() + self._scratch_bytes()
-        if self.gpu_layers == 0:
-            check_memory(self.path, weights, self.memory_needed - weights, "it needs")
+        fixed = settings.threads or (found.fast if self.gpu_layers else 0)
+        self._threads = Threads((fixed,) if fixed else thread_counts(found), begin=found.fast)
+        self.threads = self._threads.count(prompt=False)
         self._context = self._new_context(lines)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(LARGEST_BATCH, 0, 1)
@@ -102,28 +97,20 @@ class Model:
         return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
 
     @property
+    def dialect(self) -> Dialect:
+        vocab = self.vocab
+        template = llama_cpp.llama_model_chat_template(self._handle, None) or b""
+        chatml = None not in (vocab.token("<|im_start|>"), vocab.token("<|im_end|>"))
+        # Where a file names no first token, llama.cpp takes one that is a comma in most vocabularies.
+        first, last = (vocab.text(each) for each in (vocab.bos, vocab.eos))
+        bos, eos = (each if each in vocab.controls() else "" for each in (first, last))
+        return Dialect(template.decode("utf-8", "replace"), bos, eos, chatml)
+
+    @property
     def description(self) -> str:
         buffer = ctypes.create_string_buffer(256)
         llama_cpp.llama_model_desc(self._handle, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
-
-    def _number(self, key: str, default: int) -> int:
-        text = self.metadata(f"{self.vocab.architecture}.{key}")
-        return int(text) if text.isdigit() else default
-
-    def _cache_bytes(self) -> int:
-        heads = max(1, llama_cpp.llama_model_n_head(self._handle))
-        heads_kv = llama_cpp.llama_model_n_head_kv(self._handle) or heads
-        width = llama_cpp.llama_model_n_embd(self._handle) // heads
-        key, value = self._number("attention.key_length", width), self._number("attention.value_length", width)
-        return cache_bytes(self.layers, heads_kv, key, value, self.context_size * self.sequences)
-
-    def _scratch_bytes(self) -> int:
-        return scratch_bytes(llama_cpp.llama_model_n_embd(self._handle), self.vocab.size, self._outputs)
-
-    @property
-    def _outputs(self) -> int:
-        return max(LONGEST_DRAFT + 1, self.sequences)
 
     def _new_context(self, lines: collections.deque[str]) -> Any:
         params = llama_cpp.llama_context_default_params()
@@ -132,7 +119,7 @@ class Model:
         params.n_seq_max = self.sequences
         # Logits are only asked of the last token of a prompt and of the tokens of a draft. The default keeps room
         # for those of every token: 300 MB with a vocabulary of 150,000.
-        params.n_outputs_max = self._outputs
+        params.n_outputs_max = outputs(self.sequences)
         params.n_threads = params.n_threads_batch = self.threads  # see `evaluate`
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.offload_kqv = self.gpu_layers > 0
@@ -146,7 +133,7 @@ class Model:
         if not context:
             raise ModelError(
                 f"llama.cpp could not make a context of {params.n_ctx} tokens for {self.path}: "
-                f"{last_line(lines)}. Lower model.completion.local.context_size."
+                f"{last_line(lines)}. Lower `context_size`."
             )
         return context
 
@@ -168,6 +155,11 @@ class Model:
         """Tokens per second where somebody waits for them, a running mean."""
         return 1000.0 / self._milliseconds_per_token[False]
 
+    def save_energy(self, reason: str) -> None:
+        """Computes with half of the threads, unless the user has set them, as long as there is a reason. May be called
+        from any thread."""
+        self._threads.saving = bool(reason)
+
     def batch_size(self, now: float) -> int:
         """Tokens of a call that begins `now`, so that a cancel takes effect soon enough.
 
@@ -178,7 +170,7 @@ class Model:
         size = int(NODE_MILLISECONDS * nodes / self._milliseconds_per_token[self.spares_core])
         if self._tries_more(now) or self._threads.trials > 1:
             return 1
-        if self._threads.trials:
+        if self._threads.trials or (not self.spares_core and self._threads.contests(True, now)):
             size = min(size, BATCH_TILE)
         if size > BATCH_TILE:
             size = size // BATCH_TILE * BATCH_TILE
@@ -231,15 +223,14 @@ class Model:
     def _decode(self, tokens: int) -> float | None:
         """Computes the batch, in milliseconds. None if it was stopped. Raises ModelError."""
         # Only what is comparable is timed: steps of as many tokens, and parts of a prompt that are large enough.
-        kind, units = (tokens, 1.0) if tokens < SMALLEST_BATCH else (SMALLEST_TIMED, float(tokens))
-        timed = kind == tokens or tokens >= SMALLEST_TIMED
+        prompt = tokens >= SMALLEST_BATCH
+        kind, units = (SMALLEST_TIMED, float(tokens)) if prompt else (tokens, 1.0)
+        timed = not prompt or tokens >= SMALLEST_TIMED
         start = time.perf_counter()
         threads = self._threads
         if tokens == 1 and self._tries_more(start):
             threads.try_more()
-        count = threads.count
-        if self.spares_core and self.gpu_layers == 0:
-            count = min(count, threads.second)
+        count = threads.choose(kind if timed else None, prompt, start, spares=self.spares_core)
         if count != self.threads:
             self.threads = count
             llama_cpp.llama_set_n_threads(self._context, count, count)
@@ -251,7 +242,7 @@ class Model:
             self._watch.end()
         now = time.perf_counter()
         if self.flag.to_be_redone:
-            threads.step_down(count, now)
+            threads.give_up(count, prompt, now)
         if result == ABORTED:
             return None
         if result != 0:

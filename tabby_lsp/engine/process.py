@@ -20,7 +20,9 @@ from tabby_lsp.engine.messages import (
     Cancel,
     Cancelled,
     Complete,
+    Count,
     Failed,
+    Hold,
     Load,
     Message,
     MessageError,
@@ -31,10 +33,11 @@ from tabby_lsp.engine.messages import (
     Settle,
     Write,
     pack,
+    priority,
     unpack,
 )
-from tabby_lsp.engine.scheduler import AHEAD, CHAT, COMPLETION, Scheduler
-from tabby_lsp.processes import machine, wire
+from tabby_lsp.engine.scheduler import CHAT, COMPLETION, Scheduler
+from tabby_lsp.processes import machine, power, wire
 from tabby_lsp.processes.wire import Pipe
 
 log = logging.getLogger("tabby_lsp.engine")
@@ -62,6 +65,7 @@ def main() -> None:
     if not isinstance(load, Load) or load.version != __version__:
         _refuse(scheduler, send, _other_version(f"version {getattr(load, 'version', '?')}"))
     languages.use(load.languages)
+    scheduler.hold(load.held)
     try:
         # Here, not above: the reader must already notice a closed pipe while llama.cpp is loaded.
         from tabby_lsp.engine.loading import ModelError
@@ -70,14 +74,17 @@ def main() -> None:
     except (ImportError, OSError, RuntimeError) as error:
         _refuse(scheduler, send, f"llama.cpp cannot be loaded ({error}). Reinstall llama-cpp-python on this machine.")
     try:
-        worker = Worker(scheduler, Model(load.model, _progress(scheduler, send)), send)
-        ready = Ready(worker.info, worker.settle(load.completion) if load.completion else None)
+        urgency = COMPLETION if load.completion else CHAT
+        worker = Worker(scheduler, Model(load.model, _progress(scheduler, send, urgency)), send)
+        completion = worker.settle(load.completion) if load.completion else None
+        ready = Ready(worker.info, completion, worker.model.dialect)
     except (ModelError, ValueError) as error:
         _refuse(scheduler, send, str(error))
     except Exception as error:  # whatever it is, it would be the same the next time
         log.exception("loading %s", load.model.path)
         _refuse(scheduler, send, f"{load.model.path} cannot be loaded: {type(error).__name__}: {error}.")
     send(ready)
+    power.watch(worker.model.save_energy)
     while True:
         worker.run()
 
@@ -104,12 +111,10 @@ def _take(scheduler: Scheduler, send: Send, message: Message, id: int) -> None:
     elif isinstance(message, Cancel):
         if scheduler.cancel(id):
             send(Cancelled(), id)
-    elif isinstance(message, Complete):
-        scheduler.put(id, AHEAD if message.request.ahead else COMPLETION, message)
-    elif isinstance(message, Write):
-        scheduler.put(id, CHAT, message)
-    elif isinstance(message, Settle):
-        scheduler.put(id, COMPLETION, message)
+    elif isinstance(message, Hold):
+        scheduler.hold(message.priority)
+    elif isinstance(message, Complete | Write | Count | Settle):
+        scheduler.put(id, priority(message), message)
     else:
         send(Refused(f"a {type(message).__name__} at this point means nothing."), id)
 
@@ -118,7 +123,8 @@ def _other_version(what: object) -> str:
     return f"The server and this engine are of two versions of tabby-lsp ({what}). Restart the language server."
 
 
-def _progress(scheduler: Scheduler, send: Send) -> Callable[[float], bool]:
+def _progress(scheduler: Scheduler, send: Send, urgency: int) -> Callable[[float], bool]:
+    """Tells how much of a model is loaded, and waits where more urgent work is done elsewhere."""
     last = 0
 
     def report(share: float) -> bool:
@@ -128,6 +134,7 @@ def _progress(scheduler: Scheduler, send: Send) -> Callable[[float], bool]:
         if percent > last:
             last = percent
             send(Progress(percent), 0)
+        scheduler.wait_for_turn(urgency)
         return True
 
     return report

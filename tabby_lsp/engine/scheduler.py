@@ -3,6 +3,9 @@
 The classes of jobs, the most urgent first, are `COMPLETION`, `CHAT`, `AHEAD` (a suggestion before it is asked for) and
 `BACKGROUND`. Jobs are done in steps: whoever computes asks `next` before each of them. A job that comes while a less
 urgent one computes, and a cancel, stop that step; the stopped job goes on at its next turn, or is closed.
+
+The engine of another model may have more urgent work on the same cores: `hold` says how urgent that is, and whatever is
+less urgent here waits, as if it were done here.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 from tabby_lsp.steps import Steps
 
 COMPLETION, CHAT, AHEAD, BACKGROUND = 0, 5, 7, 9
+NOTHING = 99  # less urgent than any job
 READ_AHEAD = -1  # the id of the engine's own job of reading a prompt before it is needed: nobody is told of it
 
 
@@ -55,6 +59,7 @@ class Scheduler:
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None
+        self._held = NOTHING
         self._turns = itertools.count()
 
     def put(self, id: int, priority: int, request: Any) -> None:
@@ -73,17 +78,37 @@ class Scheduler:
             if self._running is not None and self._running.priority == CHAT:
                 self._running.turn = next(self._turns)
             self._running = None
-            while not self._jobs:
+            while not (eligible := self._eligible()):
                 self._changed.wait()
-            self._running = min(self._eligible(), key=lambda job: job.order)
+            self._running = min(eligible, key=lambda job: job.order)
             self.steps += 1
             self.allow()
             return self._running
 
     def _eligible(self) -> list[Job]:
-        """The jobs that may go on: of the long answers only so many at a time, the others wait for one to end."""
+        """The jobs that may go on: what is not held, or is only to be closed. Of the long answers only so many at a
+        time, the others wait for one to end."""
         begun = sum(job.priority == CHAT and job.steps is not None for job in self._jobs)
-        return [job for job in self._jobs if job.priority != CHAT or job.steps is not None or begun < self.most_long]
+        return [
+            job
+            for job in self._jobs
+            if (job.priority <= self._held or job.cancelled)
+            and (job.priority != CHAT or job.steps is not None or begun < self.most_long)
+        ]
+
+    def hold(self, priority: int) -> None:
+        """Work of this class is done by another engine: from now on what is less urgent waits, until the next call."""
+        with self._changed:
+            self._held = priority
+            if self._running is not None and self._running.priority > priority:
+                self.preempt()
+            self._changed.notify()
+
+    def wait_for_turn(self, priority: int) -> None:
+        """Waits while work of a class is held."""
+        with self._changed:
+            while self._held < priority:
+                self._changed.wait()
 
     def ended(self, job: Job) -> None:
         """A cancel that comes now no longer means it."""
@@ -106,6 +131,7 @@ class Scheduler:
             job.cancelled = True
             if job is self._running:
                 self.abort()
+            self._changed.notify()
             return False
 
     def drop(self, *priorities: int) -> list[Job]:

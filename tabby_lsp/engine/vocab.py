@@ -24,6 +24,8 @@ class Vocab:
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(handle))
         bos = llama_cpp.llama_vocab_bos(handle)
         self.bos: int | None = bos if bos >= 0 else None
+        eos = llama_cpp.llama_vocab_eos(handle)
+        self.eos: int | None = eos if eos >= 0 else None
         self._piece_buffer = ctypes.create_string_buffer(1024)
         self._by_text = {self._text(token): token for token in range(self.size)}
         self._controls = self._find_controls()
@@ -36,6 +38,14 @@ class Vocab:
         """Control tokens, and "user defined" ones that look like them. The others of these are runs of blanks."""
         return self._controls
 
+    def fim(self) -> dict[str, str]:
+        said = {
+            "PRE": llama_cpp.llama_vocab_fim_pre(self._handle),
+            "SUF": llama_cpp.llama_vocab_fim_suf(self._handle),
+            "MID": llama_cpp.llama_vocab_fim_mid(self._handle),
+        }
+        return {role: self._text(token) for role, token in said.items() if token >= 0}
+
     def _find_controls(self) -> dict[str, int]:
         found = {}
         for text, token in self._by_text.items():
@@ -46,18 +56,23 @@ class Vocab:
                 found[text] = token
         return found
 
+    def text(self, token: int | None) -> str:
+        """The name of a token, by which a chat template means it."""
+        return "" if token is None else self._text(token)
+
     def _text(self, token: int) -> str:
         return (llama_cpp.llama_vocab_get_text(self._handle, token) or b"").decode("utf-8", "replace")
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, text: str, controls: bool = False) -> list[int]:
+        """`controls`: whether the texts of control tokens are these tokens."""
         data = text.encode("utf-8", "replace")  # a lone surrogate becomes "?": it has no UTF-8 form
         room = len(data) + 8
         buffer = (llama_cpp.llama_token * room)()
-        count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, False)
+        count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, controls)
         if count < 0:
             room = -count
             buffer = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, False)
+            count = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, room, False, controls)
         return buffer[:count]
 
     def is_end(self, token: int) -> bool:

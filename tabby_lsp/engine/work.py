@@ -17,17 +17,20 @@ from dataclasses import dataclass, replace
 
 from tabby_lsp.completion.confidence import least
 from tabby_lsp.completion.context import NO_GAIN
-from tabby_lsp.completion.layout import Layout, choose_layout
+from tabby_lsp.completion.layout import Layout, PlainText, choose_layout
 from tabby_lsp.completion.pipeline import Budget, Earlier, complete
 from tabby_lsp.completion.prompt import SNIPPET_SHARE, Prompt
-from tabby_lsp.data import CompletionInfo, CompletionRequest, CompletionSettings, ModelInfo
+from tabby_lsp.data import CompletionInfo, CompletionRequest, CompletionSettings, ModelInfo, Segment
 from tabby_lsp.engine.decode import ModelWriter
 from tabby_lsp.engine.draft import Speculation
+from tabby_lsp.engine.ending import Ending
 from tabby_lsp.engine.messages import (
     Answer,
     Cancelled,
     Complete,
     Completed,
+    Count,
+    Counted,
     Message,
     Piece,
     Refused,
@@ -76,14 +79,14 @@ def model_info(model: Model) -> ModelInfo:
         name=model.name,
         path=str(model.path),
         description=model.description,
-        device="gpu" if model.gpu_layers else "cpu",
+        device=", ".join(each.name for each in model.devices) if model.gpu_layers else "cpu",
         gpu_layers=min(model.gpu_layers, model.layers + 1),
         threads=model.threads,
         context_size=model.context_size,
         parallelism=model.parallelism,
         memory_needed=model.memory_needed,
         prefill_rate=round(model.prefill_rate, 1),
-        notes=() if model.repacked else (PLAIN_KERNELS,),
+        notes=model.notes if model.repacked else (*model.notes, PLAIN_KERNELS),
     )
 
 
@@ -128,6 +131,9 @@ class Worker:
         self._speculation = Speculation()
         self.slots.measured = self._speculation.measured
         self._rate = model.prefill_rate  # as measured at loading: prompts must not change their size with the weather
+        controls = model.vocab.controls()
+        self._plain = PlainText(model.vocab, controls)
+        self._controls = {token: text for text, token in controls.items()}
         self._layouts: dict[tuple[str, str], Layout] = {}
         self._earlier: Earlier = {}
         self._quick = 0
@@ -174,6 +180,8 @@ class Worker:
             return self._read_ahead(request)
         if isinstance(request, Settle):
             return self._settle(request)
+        if isinstance(request, Count):
+            return self._count(request)
         raise ValueError(f"no job is a {type(request).__name__}")
 
     def settle(self, settings: CompletionSettings) -> CompletionInfo:
@@ -238,22 +246,53 @@ class Worker:
         finally:
             self.slots.release(holder)
 
+    def _count(self, request: Count) -> Steps[Counted]:
+        counts = []
+        for text in request.texts:
+            yield
+            counts.append(len(self._plain.tokens(text)))
+        return Counted(tuple(counts))
+
+    def _tokens(self, prompt: Sequence[Segment]) -> list[int]:
+        """A prompt with the token that every one of this model begins with, if there is one."""
+        vocab = self.model.vocab
+        tokens: list[int] = []
+        for part in prompt:
+            tokens += vocab.tokenize(part.text, controls=True) if part.control else self._plain.tokens(part.text)
+        first = [vocab.bos] if vocab.adds_bos and vocab.bos is not None else []
+        return tokens if tokens[:1] == first else first + tokens
+
     def _write(self, job: Job, request: Write) -> Steps[Written]:
-        """Goes on from a text, in the second class: a suggestion that is asked for in between comes first."""
-        layout = self._layout(CompletionSettings())
-        tokens = [*layout.bos, *layout.plain.tokens(request.text)]
+        """Goes on from a prompt, in the second class: a suggestion that is asked for in between comes first."""
+        tokens = self._tokens(request.prompt)
         room = self.model.context_size - len(tokens)
         if not tokens or room < 1:
             raise ValueError(f"a text of {len(tokens)} tokens cannot be gone on from in {self.model.context_size}.")
-        written = []
+        ending, written, generated, end = Ending(request.stop), [], 0, "length"
+
+        def tell(text: str) -> None:
+            if text:
+                written.append(text)
+                self._send(Piece(text), job.id)
+
         with self._writer(job) as writer:
             prefilled = yield from writer.prefill(tokens)
             for token in writer.decode(request.sampling):
                 if token is None:
                     yield
                     continue
-                if writer.vocabulary.is_end(token.id) or token.id in layout.stop_tokens:
+                generated += 1
+                text = self._control(token.id) or token.text
+                if writer.vocabulary.is_end(token.id) or (self._control(token.id) and text not in request.kept):
+                    end = "stop"
                     break
-                written.append(token.text)
-                self._send(Piece(token.text), job.id)
-        return Written("".join(written), prefilled.evaluated, len(written))
+                tell(ending.feed(text))
+                if ending.found:
+                    end = "stop"
+                    break
+        tell(ending.rest())
+        return Written("".join(written), prefilled.evaluated, prefilled.reused, generated, end)
+
+    def _control(self, token: int) -> str:
+        """The name of a control token, which writes nothing by itself; "" of any other."""
+        return "" if self.model.vocab.piece(token) else self._controls.get(token, "")

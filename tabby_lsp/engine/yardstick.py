@@ -24,7 +24,7 @@ from typing import Any
 import llama_cpp
 
 from tabby_lsp.engine.threads import thread_counts
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 WIDTH, FEED_FORWARD, HEADS, HEADS_KV, LAYERS = 1024, 4864, 16, 2, 7
 VOCABULARY = 256
@@ -149,7 +149,7 @@ def _measure(path: Path, weights: int) -> tuple[float, float]:
     begin = time.perf_counter()
     _decode(context, BATCH)  # the first one reads the file
     # Where cores share a part of the processor, or somebody else has one, fewer threads are faster.
-    for run, threads in enumerate(RUNS * thread_counts(machine.core_count())[:3]):
+    for run, threads in enumerate(RUNS * thread_counts(cores.cores())[:3]):
         if run and time.perf_counter() - begin > SECONDS:
             break
         llama_cpp.llama_set_n_threads(context, threads, threads)

@@ -19,7 +19,7 @@ from tabby_lsp.index.scan import matching, scanned
 from tabby_lsp.index.search import Search
 from tabby_lsp.index.walk import Rules
 
-_LATE = "Some files could not be compared with the disk in time, and are left out."
+LATE = "Some files could not be compared with the disk in time, and are left out."
 _CUT = "The pattern takes too long: this is what was found until then."
 
 
@@ -35,7 +35,7 @@ def answer(search: Search, text: str, limit: int, rules: Mapping[str, Rules]) ->
     current = Current(rules)
     if asked.used:
         uses = tuple(islice(matching(search, asked, current), limit))
-        return Answer(uses, _LATE if current.late else "")
+        return Answer(uses, LATE if current.late else "")
     if asked.pattern is not None:
         found, whole = scanned(search.path, text, limit, rules)
         return Answer(tuple(found), "" if whole else _CUT)
@@ -57,7 +57,7 @@ def answer(search: Search, text: str, limit: int, rules: Mapping[str, Rules]) ->
             ]
             named.sort(key=reach)
     citations = tuple(cited(passage, score, asked) for score, passage in order)
-    return Answer(citations, _LATE if current.late else "")
+    return Answer(citations, LATE if current.late else "")
 
 
 def _ordered(named: Sequence[Passage], like: Sequence[tuple[float, Passage]]) -> list[tuple[float, Passage]]:

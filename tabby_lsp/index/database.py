@@ -1,6 +1,7 @@
-"""The index's SQLite file: opened, followed, made anew where it is damaged, and in memory where there can be none.
+"""The index's SQLite file: opened, followed, and made anew where it is damaged.
 
-Whatever happens to the file, the index is a copy: `reason` says what happened, and nothing raises for it.
+Whatever happens to the file, the index is a copy: `reason` says what happened, and nothing raises for it, as long as
+there can be a file.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from typing import Any, TypeVar
 from tabby_lsp.processes import machine
 
 # To be raised whenever other things are stored, or `outline` or `tokens` say other things of the same text.
-VERSION = 2
+VERSION = 4
 PATIENCE = 60  # seconds that a change waits for the other writer, who holds the file for far less than one
 OPENING = 10  # seconds that it may take until the file can be opened, if others are doing so as well
 
+_WRITABLE = "Close other editors that use it, or set TABBY_ROOT to a folder that can be written."
 _MAGIC = b"SQLite format 3\0"
 _Result = TypeVar("_Result")
 
 _SCHEMA = (
-    "CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE)",
-    "CREATE TABLE files (id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL, name TEXT NOT NULL,"
+    "CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, scanned REAL)",
+    "CREATE TABLE files (id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL,"
     " language TEXT NOT NULL, hash BLOB NOT NULL, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL,"
     " lines INTEGER NOT NULL, buffer INTEGER NOT NULL, UNIQUE (root, path))",
-    "CREATE INDEX files_by_name ON files (name COLLATE NOCASE)",
     "CREATE INDEX files_of_buffers ON files (buffer) WHERE buffer",
     "CREATE TABLE symbols (file INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, scope TEXT NOT NULL,"
     " first INTEGER NOT NULL, last INTEGER NOT NULL, signature TEXT NOT NULL, doc TEXT NOT NULL)",
@@ -48,19 +49,22 @@ _SCHEMA = (
 )
 
 
+class NoFile(Exception):
+    """There can be no index where it should be; it says why and what to do."""
+
+
 class _Unusable(Exception):
     """A file that is not our index as it is now; it says why."""
 
 
 class Database:
-    """A connection to the file, or to one made anew, or to one in memory: there always is one."""
+    """A connection to the file, or to one made anew. Whatever is asked of it raises NoFile where there can be none."""
 
     def __init__(self, path: Path) -> None:
-        self.path: Path | None = path
+        self.path = path
         self.reason = ""
         self.rebuilt = 0
         self._node: tuple[int, int] | None = None
-        self._seen: tuple[int, int] | None = None
         self.database = self._opened(path)
 
     def write(self, work: Callable[[sqlite3.Connection], _Result], otherwise: _Result) -> _Result:
@@ -96,15 +100,9 @@ class Database:
         except sqlite3.Error:
             return []
 
-    def moved(self) -> bool:
-        """Whether others have written, or it was made anew, since this was asked last: a question of microseconds."""
-        versions = [(self.rebuilt, version) for (version,) in self.rows("PRAGMA data_version")]
-        before, self._seen = self._seen, versions[0] if versions else None
-        return self._seen != before
-
     def _follow(self) -> None:
         """Somebody may have deleted the file: we would write for nobody to read."""
-        if self.path is not None and _node(self.path) != self._node:
+        if _node(self.path) != self._node:
             self.database.close()
             self.reason = "The index was deleted and is made anew."
             self.rebuilt += 1
@@ -112,29 +110,20 @@ class Database:
 
     def _look(self) -> None:
         """Somebody may have written over it. We would not see that for long, by what we remember of it; readers do."""
-        if self.path is not None:
-            try:
-                with open(self.path, "rb") as file:
-                    begins = file.read(len(_MAGIC))
-            except OSError:
-                return  # whatever that is, the transaction will tell
-            if begins != _MAGIC:
-                raise sqlite3.DatabaseError("it does not begin as one")
+        try:
+            with open(self.path, "rb") as file:
+                begins = file.read(len(_MAGIC))
+        except OSError:
+            return  # whatever that is, the transaction will tell
+        if begins != _MAGIC:
+            raise sqlite3.DatabaseError("it does not begin as one")
 
     def _renew(self, reason: str) -> None:
         self.reason = reason
         self.rebuilt += 1
-        path = self.path
         self.database.close()
-        if path is None:
-            self.database = _connected(":memory:")
-            return
-        try:
-            _delete_file(path)
-        except OSError as error:
-            self.database = self._in_memory(error)
-        else:
-            self.database = self._opened(path)
+        _delete_file(self.path)
+        self.database = self._opened(self.path)
 
     def _opened(self, path: Path) -> sqlite3.Connection:
         deadline = time.monotonic() + OPENING
@@ -151,22 +140,16 @@ class Database:
                 database.close()  # somebody made it anew just now: this is the old one
             except _Unusable as unusable:
                 if renewed:
-                    return self._in_memory(unusable)
+                    raise NoFile(f"The index {unusable}, and so was the one made in its place.") from None
                 renewed = True
                 self.reason = f"The index {unusable} and is made anew."
-                try:
-                    _delete_file(path)
-                except OSError as error:
-                    return self._in_memory(error)
+                _delete_file(path)
             except (OSError, ValueError, sqlite3.Error) as error:
+                if "no such module" in str(error):
+                    raise NoFile("The SQLite of this Python has no FTS5, without which there is no index.") from error
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    return self._in_memory(error)
+                    raise NoFile(f"There can be no index ({error}). {_WRITABLE}") from error
                 time.sleep(0.05)  # two who create it at once: for this SQLite does not wait by itself
-
-    def _in_memory(self, error: Exception) -> sqlite3.Connection:
-        self.reason = f"The index could only be kept in memory: {error}."
-        self.path = None
-        return _connected(":memory:")
 
     def _roll_back(self) -> None:
         try:
@@ -177,7 +160,8 @@ class Database:
 
 
 def _connected(path: str) -> sqlite3.Connection:
-    """Raises _Unusable for a file that should be deleted, and sqlite3.OperationalError where none can be."""
+    """Raises _Unusable for a file that should be deleted, NoFile for one that must not be, and
+    sqlite3.OperationalError where none can be."""
     database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
     try:
         _check(database)
@@ -193,7 +177,7 @@ def _connected(path: str) -> sqlite3.Connection:
         if _is_damage(error):
             raise _Unusable(f"was damaged ({error})") from error
         raise
-    except _Unusable:
+    except (_Unusable, NoFile):
         database.close()
         raise
     return database
@@ -205,7 +189,7 @@ def _check(database: sqlite3.Connection) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         # Two versions in two editors would delete each other's file for ever.
-        raise sqlite3.OperationalError("unable to open the file of a newer version")
+        raise NoFile("The index is that of a newer tabby-lsp: use that one, or run `tabby-lsp index --forget DIR`.")
     if version < VERSION and tables:
         raise _Unusable("is that of an older version")
     if tables and database.execute("PRAGMA quick_check (1)").fetchone()[0] != "ok":
@@ -234,6 +218,9 @@ def _node(path: Path) -> tuple[int, int] | None:
 
 
 def _delete_file(path: Path) -> None:
-    """Raises OSError where the system does not let go of it."""
-    for end in ("-wal", "-shm", ""):
-        path.with_name(path.name + end).unlink(missing_ok=True)
+    """Raises NoFile where the system does not let go of it."""
+    try:
+        for end in ("-wal", "-shm", ""):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+    except OSError as error:
+        raise NoFile(f"The index has to be made anew and cannot be deleted ({error}). {_WRITABLE}") from error

@@ -13,15 +13,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.passages import FileUses
 from tabby_lsp.index.pieces import head
 from tabby_lsp.index.plan import FileKey
-from tabby_lsp.index.siblings import is_test
 
 CHARACTERS_A_TOKEN = 3.5  # of code and names; a model's own count differs by a fifth
 MOST_DEFINERS = 4  # files that define a name: more, and nobody can tell which of them is meant
-MOST_FILES = 20_000  # that are weighed; of a larger repository those by path
 MOST_SHARE, LEAST_SHARE = 0.3, 400  # of the room that one file may take, so that there are several; characters
 _DAMPING, _ROUNDS = 0.85, 20  # as in the paper
 _SHOWN = ("class", "function", "method", "type", "module")
@@ -48,7 +47,6 @@ class MapFile:
 
 def repository_map(files: Sequence[FileUses], tokens: int) -> list[MapFile]:
     """The most used files first, with their most used definitions in the order of the file."""
-    files = files[:MOST_FILES]
     definers = _definers(files)
     given = _given(files, definers)
     weights = _weights(files, given)

@@ -27,6 +27,7 @@ from typing import Any
 from tabby_lsp import config, languages
 from tabby_lsp.data import from_json, to_json
 from tabby_lsp.index import expiry
+from tabby_lsp.index.database import NoFile
 from tabby_lsp.index.plan import FileKey, IndexState, Plan
 from tabby_lsp.index.upkeep import FILE_SECONDS, Upkeep
 from tabby_lsp.processes import machine, wire
@@ -34,7 +35,6 @@ from tabby_lsp.processes.wire import Pipe
 
 MOST_MEMORY = 1_500_000_000  # bytes of addresses: a parse that eats more ends this process and nothing else
 LOOK_SECONDS = 5.0  # between two looks at what others do to the index
-GLANCE_SECONDS = 1.0  # and between two at whether they have taken a buffer
 PROGRESS_SECONDS = 0.25
 LEAST_PAUSE = 30.0  # before a rescan where nobody says what changes
 SOON = 1.0  # before a rescan for something that was said
@@ -67,20 +67,15 @@ def main() -> None:
     languages.use(plan.languages)
     try:
         upkeep = Upkeep(plan, lambda mark: pipe.send(kind="reading", mark=mark), first["deaths"])
-    except Exception as error:  # whatever it is, it would be the same the next time
-        pipe.send(kind="failed", reason=f"There is no index: {error}. Reinstall tabby-lsp and its dependencies.")
-        return
-    if upkeep.store.in_memory:
-        advice = "Nobody else could read that, so there is none. Set TABBY_ROOT to a folder that can be written."
-        pipe.send(kind="failed", reason=f"{upkeep.store.reason} {advice}")
-        return
-    threading.Thread(target=_tidy, args=(plan,), daemon=True).start()  # some disks answer late, or never
-    work = Work(upkeep, messages, pipe, plan.watched)
-    for message in first["buffers"]:
-        work.do(message)
-    while work.go_on():
-        pass
-    upkeep.close()
+        threading.Thread(target=_tidy, args=(plan,), daemon=True).start()  # some disks answer late, or never
+        work = Work(upkeep, messages, pipe, plan.watched)
+        for message in first["buffers"]:
+            work.do(message)
+        while work.go_on():
+            pass
+        upkeep.close()
+    except NoFile as error:
+        pipe.send(kind="failed", reason=str(error))
 
 
 def _listen(messages: Messages) -> None:
@@ -112,7 +107,6 @@ class Work:
         self._rest = 0.0  # and not before this moment
         self._forced = False  # whether somebody waits for it
         self._look_at = 0.0  # when to look at the index next
-        self._glance_at = 0.0
         self._told_at = 0.0
         self._spent = 0.0  # processor seconds of the scan that is under way
         self._news = True  # since the last status
@@ -132,9 +126,6 @@ class Work:
             if message is None:
                 return False
             self.do(message)
-        if time.monotonic() >= self._glance_at:
-            self._glance_at = time.monotonic() + GLANCE_SECONDS
-            self._upkeep.glance()
         if self._changed:
             place = next(iter(self._changed))
             del self._changed[place]
@@ -167,8 +158,6 @@ class Work:
         try:
             if not self._changed and self._scan is None:
                 begin = self._look_at if self._due is None else min(self._look_at, max(self._due, self._rest))
-                if self._upkeep.has_buffers:
-                    begin = min(begin, self._glance_at)
                 arrived.append(self._messages.get(timeout=max(0.0, begin - time.monotonic())))
             while True:
                 arrived.append(self._messages.get_nowait())
@@ -202,7 +191,7 @@ class Work:
         if over:
             self._scan = None
             pause = SHARE * self._spent
-            if self._upkeep.total:
+            if self._upkeep.first:
                 pause = min(pause, FIRST_PAUSE)
             self._rest = 0.0 if self._forced else time.monotonic() + pause
             if not self._watched:

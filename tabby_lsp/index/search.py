@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.entry import storable, unpacked
 from tabby_lsp.index.passages import FileUses, Passage
 from tabby_lsp.index.question import Question
 from tabby_lsp.index.ranking import reach
-from tabby_lsp.index.siblings import is_test
 from tabby_lsp.index.symbols import Import, Symbol
 from tabby_lsp.index.words import tokens
 from tabby_lsp.text import split_lines
@@ -34,7 +34,8 @@ MOST_TERMS, MOST_PLACES, ALL_PLACES = 48, 500, 2_000
 QUESTION_PLACES, CANDIDATES = 200_000, 150
 NAMES_WEIGHT = 5.0  # of names beside the text, in the order of candidates
 MOST_NAMED = 5
-SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
+MOST_WEIGHED = 20_000  # files of which a map is made: that takes some seconds and 150 MB
+SAME_NAME = 200  # definitions of one name among which the best are chosen
 
 _WORD = re.compile(r"[\w$]+")
 _FILE = "roots.path, files.path, language"
@@ -60,21 +61,14 @@ class Hit:
 class Search:
     """To be used by one thread at a time."""
 
-    def __init__(self, path: Path | None, connection: sqlite3.Connection | None = None) -> None:
-        """Of a file, or by a connection that the store has already: it is then left open."""
-        self._path = path
-        self._database = connection
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: sqlite3.Connection | None = None
         self._node: tuple[int, int] | None = None
         self._common: set[str] = set()  # terms found to be in too many chunks; few, since they are common
 
-    @property
-    def path(self) -> Path:
-        """Of the file. Not to be asked where there is none."""
-        assert self._path is not None
-        return self._path
-
     def close(self) -> None:
-        if self._path is not None and self._database is not None:
+        if self._database is not None:
             self._database.close()
             self._database = None
 
@@ -87,14 +81,6 @@ class Search:
         rows = self._rows(query, (storable(name), storable(name), SAME_NAME))
         rows.sort(key=lambda row: (is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
         return [self._definition(row, 1 / (1 + rank)) for rank, row in enumerate(rows[:limit])]
-
-    def files_called(self, names: Sequence[str], limit: int = SAME_NAME) -> list[Hit]:
-        """Files that have one of these names, in any case; without texts."""
-        query = (
-            f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root"
-            f" WHERE files.name COLLATE NOCASE IN ({', '.join('?' * len(names))}) LIMIT ?"
-        )
-        return [_without_text(*row) for row in self._rows(query, (*map(storable, names), limit))]
 
     def place(self, path: Path) -> tuple[str, str] | None:
         """The root and the path there, as hits have them; None if the file is not in the index."""
@@ -125,17 +111,28 @@ class Search:
         rows = self._rows(query, (self._file(path),))
         return [_import(*row) for row in rows]
 
+    def scanned(self) -> float | None:
+        """When all that is indexed was looked at for the last time, in seconds since 1970; None if it never was."""
+        query = "SELECT min(scanned), count(*) = count(scanned) FROM roots"
+        return next((when for when, all_of_it in self._rows(query) if all_of_it), None)
+
     def files(self) -> list[FileUses]:
-        """Every file with what it defines, imports and uses, by its path."""
+        """Files with what they define, import and use, by their paths; of very many the first `MOST_WEIGHED`."""
+        first = (
+            "SELECT files.id FROM files JOIN roots ON roots.id = root ORDER BY roots.path, files.path"
+            f" LIMIT {MOST_WEIGHED}"
+        )
         query = (
             f"SELECT files.id, {_FILE}, uses.names FROM files JOIN roots ON roots.id = root"
-            " LEFT JOIN uses ON uses.file = files.id ORDER BY roots.path, files.path"
+            f" LEFT JOIN uses ON uses.file = files.id ORDER BY roots.path, files.path LIMIT {MOST_WEIGHED}"
         )
         symbols: dict[int, list[Symbol]] = {}
-        for file, *row in self._rows(f"SELECT file, {_SYMBOL} FROM symbols ORDER BY file, first, last DESC"):
+        in_order = f"SELECT file, {_SYMBOL} FROM symbols WHERE file IN ({first}) ORDER BY file, first, last DESC"
+        for file, *row in self._rows(in_order):
             symbols.setdefault(file, []).append(Symbol(*row))
         imports: dict[int, list[Import]] = {}
-        for file, *row in self._rows("SELECT file, module, names, alias FROM imports ORDER BY rowid"):
+        in_order = f"SELECT file, module, names, alias FROM imports WHERE file IN ({first}) ORDER BY rowid"
+        for file, *row in self._rows(in_order):
             imports.setdefault(file, []).append(_import(*row))
         return [
             FileUses(
@@ -307,25 +304,19 @@ class Search:
             return []
 
     def _opened(self) -> sqlite3.Connection | None:
-        if self._path is None:
-            return self._database
-        status = os.stat(self._path)
+        status = os.stat(self.path)
         node = (status.st_dev, status.st_ino)
         if self._database is None or node != self._node:
             self.close()
             self._node = node
             self._common.clear()
-            address = Path(os.path.abspath(self._path)).as_uri() + "?mode=ro"
+            address = Path(os.path.abspath(self.path)).as_uri() + "?mode=ro"
             self._database = sqlite3.connect(
                 address, timeout=1, uri=True, isolation_level=None, check_same_thread=False
             )
             if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 self.close()
         return self._database
-
-
-def _without_text(root: str, path: str, language: str, first: int, last: int, *symbol: str) -> Hit:
-    return Hit(root, path, language, first, last, "", 1.0, *symbol)
 
 
 def _import(module: str, names: str, alias: str) -> Import:

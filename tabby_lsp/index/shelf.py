@@ -7,8 +7,10 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tabby_lsp import config
+from tabby_lsp.index.database import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Held:
     files: int
     bytes: int
     written: float  # when, in seconds since 1970
+    current: bool  # whether this version reads it
 
 
 def held() -> list[Held]:
@@ -48,15 +51,18 @@ def _parts(database: Path) -> list[Path]:
 
 def _held(database: Path) -> Held:
     sizes = [each.stat() for each in _parts(database) if each.exists()]
-    rows = list(_rows(database))
+    rows = list(
+        _rows(database, "SELECT path, (SELECT count(*) FROM files WHERE root = roots.id) FROM roots ORDER BY path")
+    )
     folders = tuple(path for path, _ in rows)
     written = max((each.st_mtime for each in sizes), default=0.0)
-    return Held(database, folders, sum(count for _, count in rows), sum(each.st_size for each in sizes), written)
+    current = [(VERSION,)] == list(_rows(database, "PRAGMA user_version"))
+    size = sum(each.st_size for each in sizes)
+    return Held(database, folders, sum(count for _, count in rows), size, written, current)
 
 
-def _rows(database: Path) -> Iterator[tuple[str, int]]:
-    """The folders that an index holds, and how many files of each."""
-    query = "SELECT path, (SELECT count(*) FROM files WHERE root = roots.id) FROM roots ORDER BY path"
+def _rows(database: Path, query: str) -> Iterator[Any]:
+    """Nothing of a file that cannot be read."""
     try:
         connection = sqlite3.connect(database.absolute().as_uri() + "?mode=ro", uri=True, timeout=1)
     except (sqlite3.Error, ValueError):

@@ -5,8 +5,8 @@ be that of an unsaved buffer, and a hit's lines have to be those that were found
 tables that keep no text, one for the terms of the chunks and one for the names that a file uses.
 
 Whatever happens to the file, the index is a copy: a damaged or older one is built anew, one that was deleted under us
-too, and where none can be written it is kept in memory; `reason` says so. No method raises for it. What could not be
-written has no stamp here, and so the next walk brings it again.
+too, and `reason` says so. Where there can be none, every method raises `database.NoFile`. What could not be written has
+no stamp here, and so the next walk brings it again.
 
 Knows neither which files there are nor when they change.
 """
@@ -14,6 +14,7 @@ Knows neither which files there are nor when they change.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +40,7 @@ class Store:
     """The one who writes. To be used by one thread at a time. Roots are folders; paths are relative to them, with "/".
 
     Methods that write say whether something was written. A file with several writers is no harm: they see each
-    other's work, and of the same file the last one counts. That may cost a buffer: see `moved` and `has_buffer`.
+    other's work, and of the same file the last one counts. That may cost a buffer: see `has_buffer`.
     """
 
     def __init__(self, file: Database) -> None:
@@ -50,7 +51,7 @@ class Store:
     def open(cls, path: Path) -> Store:
         """Opens or creates the index. Buffers that are in it are those of an editor that ended, and are dropped.
 
-        Raises sqlite3.OperationalError where SQLite was built without FTS5.
+        Raises NoFile, also where SQLite was built without FTS5.
         """
         store = cls(Database(path))
         store._file.write(_delete_buffers, 0)
@@ -73,19 +74,9 @@ class Store:
         return self._file.reason
 
     @property
-    def in_memory(self) -> bool:
-        """Then no other process can read it."""
-        return self._file.path is None
-
-    @property
     def rebuilt(self) -> int:
         """How often it has begun anew since it was opened: what it held, buffers too, then has to be put again."""
         return self._file.rebuilt
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """For a search by this thread: an index in memory can be read in no other way."""
-        return self._file.database
 
     def put(self, root: Path, path: str, language: str, text: str, stamp: Stamp) -> bool:
         """What stands on the disk. It is worked through only if it is not what was there before."""
@@ -151,18 +142,16 @@ class Store:
         # Nearly every time there is nothing, and to know that takes no transaction.
         return self._file.write(remove, 0) if self._file.rows(query, values) else 0
 
-    def moved(self) -> bool:
-        """Whether others have changed anything since this was asked last."""
-        return self._file.moved()
-
     def look(self) -> None:
         """Notices what others have done to the file, as every change does. See `rebuilt`."""
         self._file.write(lambda database: None, None)
 
     def forget_missing(self, root: Path, seen: Collection[str]) -> int:
-        """Removes the files of a root that a walk has not seen, but for buffers. How many they were."""
+        """All of a root was looked at just now. Removes the files that were not seen, but for buffers; how many."""
 
         def forget(database: sqlite3.Connection) -> int:
+            values = (time.time(), _root(database, storable(str(root))))
+            database.execute("UPDATE roots SET scanned = ? WHERE id = ?", values)
             query = "SELECT files.id, files.path FROM files JOIN roots ON roots.id = root WHERE roots.path = ?"
             rows = database.execute(query + " AND NOT buffer", (storable(str(root)),)).fetchall()
             missing = [id for id, path in rows if path not in seen]
@@ -238,9 +227,8 @@ def _replace(database: sqlite3.Connection, root: int, entry: Entry, buffer: bool
     row = database.execute("SELECT id FROM files WHERE root = ? AND path = ?", (root, entry.path)).fetchone()
     values = (entry.language, entry.hash, entry.stamp.mtime_ns, entry.stamp.size, entry.lines, buffer)
     if row is None:
-        insert = "INSERT INTO files (language, hash, mtime_ns, size, lines, buffer, root, path, name)"
-        named = (root, entry.path, entry.path.rpartition("/")[2])
-        id = database.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *named)).lastrowid or 0
+        insert = "INSERT INTO files (language, hash, mtime_ns, size, lines, buffer, root, path)"
+        id = database.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, root, entry.path)).lastrowid or 0
     else:
         id = row[0]
         update = "UPDATE files SET language = ?, hash = ?, mtime_ns = ?, size = ?, lines = ?, buffer = ? WHERE id = ?"

@@ -28,6 +28,7 @@ from tabby_lsp.languages import language_of_path
 from tabby_lsp.processes import machine
 
 MOST_BATCH_BYTES = 100_000  # of files that are written together: some tens of milliseconds
+COUNT_SECONDS = 3.0  # in which files are counted before they are read: some 100,000 of them
 ENTRIES_A_STEP = 200  # of a walk over files that have not changed
 # After which a process that is still at one file ends. Parses have their own, far shorter limit; the longest that a
 # file may take in good order is the store's patience with other writers.
@@ -61,10 +62,11 @@ class Upkeep:
     """Of one store. `reading` is told, before a text is read, what to blame if that is the end of the process."""
 
     def __init__(self, plan: Plan, reading: Callable[[str], None], deaths: Mapping[str, int]) -> None:
-        """Raises sqlite3.OperationalError as `Store.open` does."""
+        """Raises NoFile as `Store.open` does, and so may every method."""
         self.store = Store.open(Path(plan.database))
         self.state = IndexState(scanning=True)
         self.done = self.total = 0
+        self.first = False  # whether the scan is one that reads everything
         self._plan = plan
         self._rules = {
             folder: Rules((*plan.ignore, *others_inside(folder, plan.folders)), plan.most_bytes)
@@ -83,7 +85,8 @@ class Upkeep:
         started = time.monotonic()
         tally = _Tally()
         self.done = self.total = 0
-        if self.store.counts().files <= len(self._buffers):  # nothing yet from the disk
+        self.first = self.store.counts().files <= len(self._buffers)  # nothing yet from the disk
+        if self.first:
             yield from self._count()
         for folder in self._plan.folders:
             yield from self._scan_folder(folder, tally)
@@ -95,12 +98,16 @@ class Upkeep:
         self.refresh()
 
     def _count(self) -> Iterator[None]:
-        """How many files there are, for the progress of a long scan: no file is opened for that."""
+        """How many files there are, for the progress of a long scan; 0 if that would take long. None is opened."""
+        until = time.monotonic() + COUNT_SECONDS
         for folder in self._plan.folders:
             for number, each in enumerate(walk.walk(Path(folder), self._rules[folder], lambda path, stamp: True)):
                 self.total += isinstance(each, Found)
                 if number % ENTRIES_A_STEP == 0:
                     yield
+                    if time.monotonic() > until:
+                        self.total = 0
+                        return
 
     def _scan_folder(self, folder: str, tally: _Tally) -> Iterator[None]:
         root, seen, size = Path(folder), set[str](), 0
@@ -227,22 +234,13 @@ class Upkeep:
         self._rebuilt = self.store.rebuilt
         return again
 
-    def glance(self) -> None:
-        """Puts back at once what a second server took: it drops all buffers as it begins, and reads the disk."""
-        if self.store.moved():
-            self.put_buffers()
-
     def put_buffers(self) -> None:
-        """Those that are gone. Where another server has the same file open, the text that came last counts: two that
-        put theirs back in turn would never come to an end.
+        """Those that are gone: a second server drops all as it begins. Where it has the same file open, the text that
+        came last counts: two that put theirs back in turn would never come to an end.
         """
         for folder, path in list(self._buffers):
             if not self.store.has_buffer(Path(folder), path):
                 self._put_buffer(folder, path)
-
-    @property
-    def has_buffers(self) -> bool:
-        return bool(self._buffers)
 
     def refresh(self) -> None:
         """Counts what there is. Costs some time in a large index."""

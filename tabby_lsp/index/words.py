@@ -27,6 +27,24 @@ _ENDINGS = (
     *(("ors", ""), ("er", ""), ("or", ""), ("ed", ""), ("ions", ""), ("ion", ""), ("ally", ""), ("ly", ""), ("al", "")),
     *(("ful", ""), ("sses", "ss"), ("es", ""), ("s", "")),
 )
+# Forms that no ending tells, each behind the word that they are forms of. With them 60 instead of 59 % of the tuned
+# questions of `tests/eval/search.py` have the right answer first, 77 instead of 75 % among five, and none has it later.
+_IRREGULAR = {
+    form: word.split()[0]
+    for word in """
+        begin began begun, break broke broken, bring brought, build built, catch caught, child children,
+        choose chose chosen, come came, criterion criteria, deal dealt, die dying died dies, draw drew drawn,
+        drive drove driven, fall fell fallen, feed fed, find found, forget forgot forgotten, freeze froze frozen,
+        get got gotten, give gave given, go goes went gone, grow grew grown, half halves, hear heard, hide hid hidden,
+        hold held, index indices, keep kept, know knew known, lay laid, lead led, lose lost, make made,
+        matrix matrices, mean meant, meet met, override overrode overridden, parenthesis parentheses, pay paid,
+        person people, rebuild rebuilt, rewrite rewrote rewritten, run ran, say said, see saw seen, send sent,
+        show shown, sleep slept, speak spoke spoken, spend spent, stick stuck, sweep swept, swap swapped,
+        take took taken, tell told, think thought, throw threw thrown, understand understood, unwind unwound,
+        vertex vertices, wake woke woken, withdraw withdrew withdrawn, write wrote written
+    """.split(",")
+    for form in word.split()[1:]
+}
 _DOUBLING = {"ing", "ings", "ed", "er", "ers", "or", "ors"}  # before which a last letter was doubled: "running"
 _LEAST_STEM = 3
 _NO_PLURAL = ("ss", "us", "is")
@@ -61,13 +79,15 @@ def tokens_of(word: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1 << 15)
 def stem(word: str) -> str:
     """What the forms of a word have in common. It is no word itself. Expects lower case."""
+    word = _IRREGULAR.get(word, word)
     if len(word) <= _LEAST_STEM or not word.isascii():
         return word
     if not word.endswith(_NO_PLURAL):
         for ending, rest in _ENDINGS:
             if word.endswith(ending):
                 left = word[: -len(ending)]
-                if len(left) >= _LEAST_STEM and any(letter in "aeiouy" for letter in left):
+                told = left + rest if rest == "y" else left  # of "tries" the vowel is gone with the ending
+                if len(told) >= _LEAST_STEM and any(letter in "aeiouy" for letter in told):
                     doubled = ending in _DOUBLING and len(left) > _LEAST_STEM and left[-1] == left[-2]
                     word = left[:-1] if doubled and left[-1] not in "lsz" else left + rest
                 break

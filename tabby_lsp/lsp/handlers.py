@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
-from tabby_lsp.lsp import convert, stdio
+from tabby_lsp.lsp import convert
+from tabby_lsp.lsp.chat import on_chat
+from tabby_lsp.lsp.dialogue import refuse
+from tabby_lsp.lsp.frames import FrameReader
+from tabby_lsp.lsp.models import Unclear, wish
 from tabby_lsp.lsp.protocol import COMMAND, plain
 from tabby_lsp.lsp.server import Read, TabbyServer
 from tabby_lsp.lsp.watching import SECTION, watch_configuration
+from tabby_lsp.processes import power, streams
+from tabby_lsp.processes.streams import Writer
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +40,13 @@ def create_server(read: Read = lambda: ((), ())) -> TabbyServer:
     server.feature(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(on_folders)
     server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)(on_watched_files)
     server.feature("tabby/status")(on_status)
+    server.feature("tabby/chat")(on_chat)
     server.command("tabby.status")(status_command)
     server.command("tabby.restart")(restart_command)
     server.command("tabby.reindex")(reindex_command)
+    server.command("tabby.models")(models_command)
+    server.command("tabby.useModel")(use_model_command)
+    server.command("tabby.downloadModel")(download_model_command)
     return server
 
 
@@ -68,6 +79,14 @@ def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
     ls.spawn(ls.show_loading())
     ls.spawn(ls.start_index())
     ls.spawn(_pull_configuration(ls))
+    ls.spawn(ls.models.offer())
+    loop = asyncio.get_running_loop()
+
+    def save_energy(reason: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has just ended
+            loop.call_soon_threadsafe(ls.save_energy, reason)
+
+    power.watch(save_energy)
 
 
 async def _pull_configuration(ls: TabbyServer) -> None:
@@ -181,21 +200,45 @@ def reindex_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
     return ls.status()
 
 
+async def models_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
+    """The models that there are: shown, unless `silent`, and as data; with `all` every one that has a name."""
+    wanted = arguments[0] if arguments and isinstance(arguments[0], Mapping) else {}
+    return await ls.models.show(wanted.get("all") is True, wanted.get("silent") is True)
+
+
+async def use_model_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
+    """Has a model complete that is on this machine; without a name the user chooses one."""
+    return await _done_or_begun(ls, ls.models.use, arguments)
+
+
+async def download_model_command(ls: TabbyServer, *arguments: Any) -> dict[str, Any]:
+    """Fetches a model and has it complete; without a name the user chooses one."""
+    return await _done_or_begun(ls, ls.models.get, arguments)
+
+
+async def _done_or_begun(ls: TabbyServer, work: Any, arguments: Sequence[Any]) -> dict[str, Any]:
+    """The result of something that may take an hour, for a client that follows its progress by a token of its own; such
+    a token lives no longer than its request. The others are answered at once: some give a command ten seconds."""
+    params = COMMAND.get()
+    token = params.work_done_token if params else None
+    try:
+        asked = wish(arguments)
+    except Unclear as error:
+        return refuse(ls, str(error))
+    if token is not None:
+        return dict(await work(asked, token))
+    ls.spawn(work(asked, None))
+    return {}
+
+
 async def serve(server: TabbyServer, read_from: int, write_to: int) -> int:
     """Serves on two descriptors until the client says exit or closes its end. Returns the exit status."""
-    loop = asyncio.get_running_loop()
-    incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def deliver(data: bytes | None) -> None:
-        loop.call_soon_threadsafe(incoming.put_nowait, data)
-
-    stdio.read_frames(read_from, deliver, lambda: deliver(None))
-    writer = stdio.FrameWriter(write_to)
+    writer = Writer(write_to)
     server.protocol.set_writer(writer)
-    frames = stdio.FrameReader()
+    frames = FrameReader()
     code = 0
     try:
-        while (data := await incoming.get()) is not None:
+        async for data in streams.read(read_from):
             for body in frames.feed(data):
                 server.protocol.receive(body)
                 # A handler that has just been started takes the text it is about before its first await. Let it,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lsprotocol import types as lsp
@@ -22,12 +23,20 @@ class Progress:
         report = lsp.WorkDoneProgressReport(message=message, percentage=percentage)
         self.server.work_done_progress.report(self.token, report)
 
+    def on_cancel(self, callback: Callable[[], object]) -> None:
+        """Calls back when a person stops the work, if the client has a way for that."""
+        token = self.server.protocol.progress.tokens.get(self.token)
+        if token is not None:
+            token.add_done_callback(lambda _: callback())
+
     def end(self, message: str) -> None:
         self.server.work_done_progress.end(self.token, lsp.WorkDoneProgressEnd(message=message))
         self.server.protocol.progress.tokens.pop(self.token, None)  # pygls keeps it for ever
 
 
-async def begin(server: LanguageServer, what: str, title: str, token: int | str | None = None) -> Progress | None:
+async def begin(
+    server: LanguageServer, what: str, title: str, token: int | str | None = None, cancellable: bool = False
+) -> Progress | None:
     """Shows progress under the client's token, or under one of our own. None if the client shows none."""
     if token is None:
         window = server.client_capabilities.window
@@ -39,5 +48,6 @@ async def begin(server: LanguageServer, what: str, title: str, token: int | str 
         except JsonRpcException as error:  # it said that it would
             log.warning("progress is not shown: %.300s", error)
             return None
-    server.work_done_progress.begin(token, lsp.WorkDoneProgressBegin(title=title, percentage=0, cancellable=False))
+    begun = lsp.WorkDoneProgressBegin(title=title, percentage=0, cancellable=cancellable)
+    server.work_done_progress.begin(token, begun)
     return Progress(server, token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -17,12 +17,13 @@ from tabby_lsp.completion.triggers import reason_against
 from tabby_lsp.config import Layer
 from tabby_lsp.data import CompletionContext, Sampling, Snippet
 from tabby_lsp.engine.client import EngineError, EngineState
-from tabby_lsp.engines import COMPLETION, Engines
+from tabby_lsp.engines import COMPLETION, ROLES, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
 from tabby_lsp.lsp.convert import Asked
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
+from tabby_lsp.lsp.models import Models
 from tabby_lsp.lsp.protocol import Protocol
 from tabby_lsp.lsp.status import LOADING_SECONDS, LastAnswer, StatusListener, last_completion, model_status, status
 from tabby_lsp.lsp.watching import watch_files
@@ -58,13 +59,15 @@ class TabbyServer(LanguageServer):
         self.engines = Engines(self._engine_state)
         self.suggestions: Suggestions | None = None
         self.index = Indexing(self.notify_status)
+        self.models = Models(self)
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
-        self._disabled = Disabled()
+        self.disabled = Disabled()
         self._anew = 0  # how often another answer was asked for: each with another seed
         self._watched: bool | None = None  # whether the client tells of files that change, once it was asked
         self._busy = False
+        self._scarce = ""  # why energy is to be saved
         self._warned: set[str] = set()
         self._unanswered: EngineState | None = None  # in which somebody has been told that there is no suggestion
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -77,26 +80,27 @@ class TabbyServer(LanguageServer):
         """Works out the settings of all layers, and starts the engines anew if they ask for other ones."""
         before = self.settings
         self.settings, problems = config.merge([*self.layers, *self.editor_layers.values()])
-        self._disabled = Disabled(self.settings.completion.disable)
+        self.disabled = Disabled(self.settings.completion.disable)
         if self.menu and self.settings.completion.trigger == "manual":
             problems.append(MANUAL_IN_A_MENU)
-        self.warn([*self.problems, *problems, *self._disabled.problems])
+        self.warn([*self.problems, *problems, *self.disabled.problems])
         if self.suggestions is not None and self.settings != before:
             self.suggestions.reset()
             self._set_habits(self.suggestions)
         if self.settings.completion.trigger != before.completion.trigger:
             self.notify_status()
-        if restarts and self.engines.needs_restart(self.settings):
-            self.spawn(self.restart())
+        roles = self.engines.needs_restart(self.settings) if restarts else ()
+        if roles:
+            self.spawn(self.restart(roles))
         else:
             self.engines.settle(self.settings)
 
-    def read_settings(self) -> None:
-        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
-        changed it."""
+    def read_settings(self, restarts: bool = False) -> None:
+        """Reads config.toml again, before a restart, or with one of the engines that it changes. What is wrong with it
+        is said again, too: somebody has just changed it."""
         self.layers, self.problems = self._read()
         self._warned.clear()
-        self.configure(restarts=False)
+        self.configure(restarts)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -114,11 +118,14 @@ class TabbyServer(LanguageServer):
         """That of the engine that completes."""
         return self.engines.states[COMPLETION]
 
-    async def restart(self) -> None:
-        """Starts the engines with the settings as they are now, in the place of those that run."""
+    async def restart(self, roles: Collection[str] = ROLES) -> None:
+        """Starts the engines of these roles with the settings as they are now, in the place of those that run."""
+        if COMPLETION not in roles:
+            await self.engines.restart(self.settings, roles)
+            return
         if self.suggestions is not None:
             self.suggestions.reset()
-        await self.engines.restart(self.settings)
+        await self.engines.restart(self.settings, roles)
         engine = self.engines.get(COMPLETION)
         if engine is None:
             return
@@ -130,16 +137,18 @@ class TabbyServer(LanguageServer):
 
     def _set_habits(self, suggestions: Suggestions) -> None:
         """What of the settings says when the model is asked."""
-        suggestions.ahead = self.settings.completion.ahead
+        suggestions.ahead = self.settings.completion.ahead and not self._scarce
         suggestions.pace.fixed = self.settings.completion.debounce
 
     def _engine_state(self, role: str, state: EngineState) -> None:
         self.notify_status()
-        if state.phase == "failed":
+        if state.phase == "failed" and role == COMPLETION:
             self.warn([f"Code completion is not available. {state.reason}"])
+        elif state.phase == "failed":  # whoever asks for it is told
+            log.warning("%s is not available: %s", role, state.reason)
         elif state.info is not None:
-            log.info("%s", state.info)
-            if self.suggestions is not None:
+            log.info("%s: %s", role, state.info)
+            if self.suggestions is not None and role == COMPLETION:
                 self.suggestions.confidence = state.completion.confidence if state.completion else 0.0
             self.warn(list(state.notes))
         elif state.phase == "restarting":
@@ -151,12 +160,21 @@ class TabbyServer(LanguageServer):
             # Soon: whoever has just got a suggestion notes first what it was.
             asyncio.get_running_loop().call_soon(self.notify_status)
 
+    def save_energy(self, reason: str) -> None:
+        """Nothing is worked out before it is asked for as long as there is a reason; the engines see it themselves."""
+        log.info("energy is %s", f"to be saved: {reason}" if reason else "not to be saved any more")
+        self._scarce = reason
+        if self.suggestions is not None:
+            self._set_habits(self.suggestions)
+            self.suggestions.rest()
+        self.notify_status()
+
     async def settled(self) -> None:
         """Waits until there is a model, or a reason why there is none."""
         await self.engines.settled(COMPLETION)
 
     def status(self) -> dict[str, Any]:
-        answer = status(self.state, self._busy, self.settings.completion.trigger)
+        answer = status(self.state, self._busy, self.settings.completion.trigger, self._scarce)
         answer["models"] = {role: model_status(state) for role, state in self.engines.states.items()}
         if self.last is not None:
             answer["lastCompletion"] = {**last_completion(self.last), "related": self.related}
@@ -177,7 +195,7 @@ class TabbyServer(LanguageServer):
         if shown is None:
             return
         percent, told = 0, time.monotonic()  # what its beginning has said
-        while self.state.info is None and self.state.phase != "failed":
+        while not self.state.settled:
             if self.state.percent != percent and time.monotonic() - told >= LOADING_SECONDS:
                 percent, told = self.state.percent, time.monotonic()
                 shown.report(percent)
@@ -242,7 +260,7 @@ class TabbyServer(LanguageServer):
         asked = Asked(document, place, selected)
         folders = self._folders()
         context = convert.context_at(document, place, folders, selected)
-        if self._disabled.names(convert.path_for_patterns(uri, folders)):
+        if self.disabled.names(convert.path_for_patterns(uri, folders)):
             self.withheld = "completion.disable names this file"
         else:
             self.withheld = "" if invoked else self._reason_against(document, place, context)
@@ -285,7 +303,7 @@ class TabbyServer(LanguageServer):
 
     async def _related(self, document: Document, context: CompletionContext) -> tuple[Snippet, ...]:
         room = self.state.completion.context_room if self.state.completion else 0
-        found = await self.index.around(document.uri, context, room, self._disabled)
+        found = await self.index.around(document.uri, context, room, self.disabled)
         self.related = [f"{each.snippet.path} ({each.reason})" for each in found]
         return tuple(each.snippet for each in found)
 
@@ -294,6 +312,7 @@ class TabbyServer(LanguageServer):
         return Sampling(completion.max_decoding_tokens, completion.temperature, completion.seed + self._anew)
 
     def _document_changed(self, uri: str, change: Change | None) -> None:
+        self.models.moved()
         self.index.changed(uri, self.protocol.documents.get(uri), change)
         if self.suggestions is None:
             return

@@ -76,10 +76,12 @@ def model_status(state: EngineState) -> dict[str, Any]:
     return answer
 
 
-def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
-    """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`."""
+def status(state: EngineState, busy: bool, trigger: str, scarce: str = "") -> dict[str, Any]:
+    """The answer to `tabby/status`: one line for a status bar in `tooltip`, what to do in `helpMessage`, and in
+    `savingEnergy` why energy is `scarce`, if it is."""
     name = _name(state, busy, trigger)
-    answer: dict[str, Any] = {"status": name, "tooltip": _tooltip(name, state)}
+    saving = f" (energy is saved, {scarce}: nothing is read ahead, fewer threads)" if scarce else ""
+    answer: dict[str, Any] = {"status": name, "tooltip": _tooltip(name, state) + saving, "savingEnergy": scarce}
     if state.reason:
         answer["helpMessage"] = state.reason
     if state.info is not None:
@@ -105,7 +107,7 @@ def status(state: EngineState, busy: bool, trigger: str) -> dict[str, Any]:
 def _name(state: EngineState, busy: bool, trigger: str) -> str:
     if state.phase in ("failed", "closed"):
         return "codeCompletionNotAvailable"
-    if state.phase != "ready":
+    if state.phase not in ("ready", "unloaded"):
         return "connecting"
     if busy:
         return "fetching"
@@ -113,7 +115,7 @@ def _name(state: EngineState, busy: bool, trigger: str) -> str:
 
 
 def _tooltip(name: str, state: EngineState) -> str:
-    model = state.info.name if state.info else ""
+    model = state.info.name if state.info else "the model, unloaded until it is needed,"
     return {
         "codeCompletionNotAvailable": "Tabby: code completion is not available",
         "connecting": f"Tabby: loading the model ({state.percent} %)",

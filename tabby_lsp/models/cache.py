@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def publish(blob: Path, visible: Path) -> None:
         visible.symlink_to(os.path.relpath(blob, visible.parent))
     except OSError:  # Windows without developer mode
         os.replace(blob, visible)
+
+
+def free(folder: Path) -> int | None:
+    """Bytes that are free where a folder is or would be made, None if that cannot be told."""
+    for each in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(each)
+            return usage.free if usage.total else None
+    return None
 
 
 def note_commit(hub: Path, repository: str, commit: str, newest: bool) -> None:

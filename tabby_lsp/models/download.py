@@ -5,10 +5,10 @@
      "free"}
     {"event": "checking" | "waiting", "message"}
     {"event": "progress", "bytes", "total", "speed"}      of all files together; bytes a second
-    {"event": "done", "path", "fetched"}  or  {"event": "error", "message"}  or  {"event": "stopped"}
+    {"event": "done", "path", "fetched"}  or  {"event": "error", "message", "unreachable"?}  or  {"event": "stopped"}
 
-What has come before an end stays, however it ended. With `transfer`, `packages` and `hub` this runs in a process that a
-person has asked for, and in no other.
+What has come before an end stays, however it ended. When its stdin is closed whoever asked is gone, and it ends. With
+`transfer`, `packages` and `hub` this runs in a process that a person has asked for, and in no other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,8 @@ from tabby_lsp.models import cache, catalogue, hub, packages, transfer
 from tabby_lsp.models.catalogue import Part, Source
 from tabby_lsp.models.hub import HubError, Interrupted
 from tabby_lsp.models.transfer import Job, Refused
+
+CLOSE_SECONDS = 2.0  # for what has to be put away when who asked is gone
 
 
 def fetch(source: Source, job: Job, dry_run: bool = False) -> None:
@@ -44,7 +49,7 @@ def fetch(source: Source, job: Job, dry_run: bool = False) -> None:
         bytes=resolved.size,
         licence=licence,
         folder=str(folder),
-        free=transfer.free(folder),
+        free=cache.free(folder),
     )
     if dry_run:
         return
@@ -154,10 +159,13 @@ def serve(request: Mapping[str, Any], emit: Callable[..., None]) -> int:
         job = Job(emit, **request.get("patience", {}))
         fetch(from_json(Source, request["source"]), job, bool(request.get("dry_run")))
         return 0
-    except (Refused, HubError) as error:
+    except Refused as error:
+        emit("error", message=str(error), unreachable=error.unreachable)
+    except HubError as error:
         emit("error", message=str(error))
     except KeyboardInterrupt:
-        emit("stopped")
+        with contextlib.suppress(BrokenPipeError):
+            emit("stopped")
         return 130
     except BrokenPipeError:  # whoever asked is gone
         return 1
@@ -173,13 +181,29 @@ def _disk(error: OSError) -> str:
     return f"{where} cannot be written ({error.strerror or error}). Set HF_HOME to a folder that can."
 
 
+def _end_with_who_asked() -> None:
+    while os.read(0, 1 << 12):
+        pass
+    if sys.platform != "win32":  # there no signal wakes a thread that waits for a hub
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        time.sleep(CLOSE_SECONDS)
+    os._exit(1)
+
+
 def main() -> int:
     def emit(event: str, **values: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries once more at its end
+            raise
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: pip, where that is at work, ends with us
     try:
-        return serve(json.loads(sys.stdin.readline()), emit)
+        request = json.loads(sys.stdin.readline())
+        threading.Thread(target=_end_with_who_asked, daemon=True).start()
+        return serve(request, emit)
     except KeyboardInterrupt:
         return 130
 

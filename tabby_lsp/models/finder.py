@@ -20,7 +20,8 @@ from typing import Any
 
 from tabby_lsp import config
 from tabby_lsp.data import OwnModel
-from tabby_lsp.models import cache, catalogue, gguf, starter
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, catalogue, starter
 from tabby_lsp.models.catalogue import Entry
 from tabby_lsp.processes import machine
 

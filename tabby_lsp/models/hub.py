@@ -41,6 +41,10 @@ class Interrupted(Exception):
         self.pause = pause
 
 
+class Unreachable(Interrupted):
+    """There is no way to the other side, or none now."""
+
+
 class Beyond(Exception):
     """The file has fewer bytes than are here already."""
 
@@ -245,9 +249,9 @@ def _unreachable(reason: object, address: str) -> Exception:
             "SSL_CERT_FILE to its certificates."
         )
     if isinstance(reason, TimeoutError):
-        return Interrupted(f"{host} does not answer")
+        return Unreachable(f"{host} does not answer")
     detail = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
-    return Interrupted(f"{host} cannot be reached ({detail})")
+    return Unreachable(f"{host} cannot be reached ({detail})")
 
 
 def _retry_after(value: str | None) -> float | None:

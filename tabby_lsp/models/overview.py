@@ -6,22 +6,24 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from tabby_lsp.engine.memory import SPARE_SEQUENCES, cache_bytes, scratch_bytes
-from tabby_lsp.models import catalogue, finder, gguf
+from tabby_lsp import config
+from tabby_lsp.engine import gguf
+from tabby_lsp.engine.memory import SPARE_SEQUENCES, need
+from tabby_lsp.models import catalogue, finder, registry
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.models.finder import Found
-from tabby_lsp.processes import machine
-from tabby_lsp.settings import LocalModel
+from tabby_lsp.processes import cores, machine
+from tabby_lsp.settings import LocalModel, Settings
 
 # Bytes of a file for each of the model's weights. Q8_0 has 34 for 32 of them; Q4_K_M mixes kinds: 2.50 GB for the 4.02
 # thousand million of Qwen3-4B-Instruct-2507.
 BYTES_PER_WEIGHT = {"Q8_0": 34 / 32, "Q4_K_M": 0.62}
 # What a model takes beyond its file where only the length of that is known: some for the KV cache, some for buffers.
-# `memory_of` gives for three sequences of 4096 tokens 0.2 GB with Qwen2.5-Coder's 0.5B, 0.4 GB with its 1.5B and 0.9 GB
+# `memory_of` gives for three sequences of 4096 tokens 0.3 GB with Qwen2.5-Coder's 0.5B, 0.5 GB with its 1.5B and 1.0 GB
 # with its 7B.
-EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.2e9
-OUTPUTS = 8  # tokens whose logits are kept at once: see engine/model.py
+EXTRA_SHARE, EXTRA_BYTES = 0.1, 0.3e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,59 @@ class Row:
     recommended: bool
 
 
+def in_use(settings: Settings) -> tuple[dict[str, str], list[str]]:
+    """The file of the model of each role, as far as there is one, and why there is none."""
+    ids = {"completion": settings.model.completion.local.model_id, "chat": settings.model.chat.local.model_id}
+    used, problems = {}, []
+    for role, model_id in ids.items():
+        if model_id or role == "completion":
+            try:
+                used[role] = str(registry.find(model_id, config.tabby_root(), settings.models))
+            except registry.ModelNotFound as error:
+                problems.append(f"the model for {role}: {error}")
+    return used, problems
+
+
+def table(settings: Settings) -> tuple[list[Row], list[str]]:
+    """Every model that has a name or is on this machine, and what is wrong with those in use. Looks into the folders of
+    eight programs and reads the heads of all files in them.
+    """
+    used, problems = in_use(settings)
+    wanted = recommended(cores.processors(), machine.available_memory())
+    entries = catalogue.entries(settings.models)
+    return rows(entries, finder.everything(), used, settings.model.completion.local, wanted), problems
+
+
+def size_text(size: int, estimated: bool = False) -> str:
+    """Bytes to three digits, "?" if they are not known."""
+    if not size:
+        return "?"
+    about = "≈ " if estimated else ""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{about}{size / unit:.{2 if size < 10 * unit else 1 if size < 100 * unit else 0}f} {name}"
+    return f"{about}{size / 1e3:.0f} kB"
+
+
 def memory_of(header: gguf.Header, weights: int, local: LocalModel) -> int:
     """Bytes that a model takes, estimated from its head as the engine estimates them when it has loaded it."""
-    trained = header.context_length
-    context = min(local.context_size, trained) if trained else local.context_size
-    tokens = context * (local.parallelism + SPARE_SEQUENCES)
-    cache = cache_bytes(header.layers, header.heads_kv, header.key_length, header.value_length, tokens)
-    return weights + cache + scratch_bytes(header.width, header.vocabulary, OUTPUTS)
+    context = min(local.context_size, header.context_length or local.context_size)
+    return need(header, weights, context, local.parallelism + SPARE_SEQUENCES).total
+
+
+def memory_of_size(size: int) -> int:
+    """The same of a model of which only the length of its file is known."""
+    return round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES)
+
+
+def memory_of_file(path: Path, local: LocalModel) -> int:
+    """The same of a file and its further parts. Raises HeaderError and OSError, as the engine would refuse it."""
+    return memory_of(gguf.check(path), size_of_file(path), local)
+
+
+def size_of_file(path: Path) -> int:
+    """Bytes of a file and its further parts. Raises OSError."""
+    return sum(each.stat().st_size for each in gguf.parts_of(path))
 
 
 def size_of(entry: Entry) -> tuple[int, bool]:
@@ -123,7 +171,7 @@ def _of_file(
 
 def _of_entry(entry: Entry, free: int | None, recommended: bool) -> Row:
     size, estimated = size_of(entry)
-    memory = round(size * (1 + EXTRA_SHARE) + EXTRA_BYTES) if size else 0
+    memory = memory_of_size(size) if size else 0
     return Row(
         name=entry.name,
         roles=entry.roles,

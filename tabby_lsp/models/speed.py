@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabby_lsp.data import OwnModel
-from tabby_lsp.models import catalogue, gguf, overview
+from tabby_lsp.engine import gguf
+from tabby_lsp.engine.gguf import Header
+from tabby_lsp.models import catalogue, overview
 from tabby_lsp.models.catalogue import Entry
-from tabby_lsp.models.gguf import Header
 from tabby_lsp.models.overview import Row
 from tabby_lsp.processes.once import Died, output_of
 

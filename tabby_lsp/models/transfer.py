@@ -11,16 +11,16 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tabby_lsp.models import gguf, hub
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import cache, hub
 from tabby_lsp.models.catalogue import Part
-from tabby_lsp.models.hub import Beyond, Interrupted
+from tabby_lsp.models.hub import Beyond, Interrupted, Unreachable
 from tabby_lsp.processes import machine
 
 PIECE = 1 << 18
@@ -30,7 +30,11 @@ SECONDS_BETWEEN_TELLING = 0.5
 
 
 class Refused(Exception):
-    """Why a file is not fetched; the text says what to do."""
+    """Why a file is not fetched; the text says what to do. `unreachable`: there is no way to the hub."""
+
+    def __init__(self, text: str, unreachable: bool = False) -> None:
+        super().__init__(text)
+        self.unreachable = unreachable
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ class Job:
         """Before the attempt after this one. Raises Refused if there is to be none."""
         kept = "What has come is kept; ask again to go on."
         if attempt >= len(self.pauses):
-            raise Refused(f"{error}, {attempt + 1} times. {kept}")
+            raise Refused(f"{error}, {attempt + 1} times. {kept}", isinstance(error, Unreachable))
         pause = self.pauses[attempt] if error.pause is None else error.pause
         if pause > LONGEST_PAUSE:
             raise Refused(f"{error} and wants to be asked again in {pause / 60:.0f} minutes. {kept}")
@@ -69,21 +73,12 @@ class Job:
 
     def check_room(self, folder: Path, needed: int) -> None:
         """Raises Refused if a folder's disk has no room for so many bytes."""
-        room = free(folder)
+        room = cache.free(folder)
         if room is not None and needed + SPARE > room:
             raise Refused(
                 f"{needed / 1e9:.2f} GB are to come, and {room / 1e9:.2f} GB are free at {folder}, of which some are "
                 "left free. Make room, or set HF_HOME to a folder on another disk."
             )
-
-
-def free(folder: Path) -> int | None:
-    """Bytes that are free where a folder is or would be made, None if that cannot be told."""
-    for each in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            usage = shutil.disk_usage(each)
-            return usage.free if usage.total else None
-    return None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabby_lsp.processes import wire
+from tabby_lsp.processes import machine, wire
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ CLOSE_SECONDS = 0.4
 # unanswered. Questions are counted and not seconds, in which the machine may have slept.
 PING_SECONDS = 1.0
 SILENT_PINGS = 10
+# At the lowest priority it may get no processor for as long as others compute: then it waits so many times as long. On
+# two cores with fifteen processes that wanted one, 10 s were not enough for a model of 135 M parameters.
+LOWEST_TIMES = 30
 WORDS_KEPT = 40  # lines of a child's stderr that are looked through for the reason of its death
 # Given to llama.cpp: at a failed assertion it would start a debugger, which takes seconds and hides the reason, and in
 # which two threads that fail together wait for each other for ever.
@@ -182,10 +185,10 @@ class Child:
         """Asks a process with work whether it lives, and kills one that does not move any more."""
         while True:
             await asyncio.sleep(PING_SECONDS)
-            patience = self.patience()
+            patience, times = self.patience(), LOWEST_TIMES if machine.has_lowest_priority() else 1
             if not patience:
                 self._work, self._unanswered, self._unmoved = None, 0, 0
-            elif self._unanswered >= SILENT_PINGS or self._unmoved >= patience:
+            elif self._unanswered >= times * SILENT_PINGS or self._unmoved >= times * patience:
                 seconds = round(max(self._unanswered, self._unmoved) * PING_SECONDS)
                 self._kill(process, f"it gave no sign of life for {seconds} s")
                 return

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tabby_lsp.processes import cgroup
+
 # Whether the names of files are the same in capitals. A file system may be set up otherwise, git asks it; this is what
 # it finds on nearly all of them.
 FOLDS_CASE = sys.platform in ("win32", "darwin")
@@ -52,6 +54,7 @@ def _sysconf_memory(name: str) -> int | None:
 
 
 def _linux_available_memory() -> int | None:
+    """What the kernel takes for available: also what it holds of files, which it can read again."""
     available = None
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
@@ -59,21 +62,8 @@ def _linux_available_memory() -> int | None:
                 available = int(line.split()[1]) * 1024
     except (OSError, ValueError):
         return None
-    limit = _linux_control_group_room()
-    if available is None or limit is None:
-        return available if limit is None else limit
-    return min(available, limit)
-
-
-def _linux_control_group_room() -> int | None:
-    """A container may have less than the machine: the room left under the control group's limit (cgroup v2)."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-        return None if limit == "max" else max(0, int(limit) - used)
-    except (OSError, ValueError):
-        return None
+    room = cgroup.memory_room()
+    return min((each for each in (available, room) if each is not None), default=None)
 
 
 def _windows_available_memory() -> int | None:
@@ -98,9 +88,23 @@ def _windows_available_memory() -> int | None:
 
 def resident_memory(pid: int) -> int | None:
     """Bytes of memory that a process holds, or None where that cannot be read without another package."""
+    return _linux_memory_of(pid, "VmRSS")
+
+
+def taken_memory(pid: int) -> int | None:
+    """Bytes that a process holds and that `available_memory` therefore leaves out. None where that cannot be read.
+
+    A file that is mapped is not among them: the system may drop its pages, and counts them as available.
+    """
+    if sys.platform == "darwin":
+        return 0  # it counts all that there is
+    return _linux_memory_of(pid, "RssAnon")
+
+
+def _linux_memory_of(pid: int, name: str) -> int | None:
     try:
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
@@ -143,23 +147,56 @@ def mount_point(path: str) -> str:
     return place
 
 
-def core_count() -> int:
-    """Cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def lower_priority() -> None:
     """Lets whatever else runs go first. Where the system has no way for that, nothing happens."""
+    if sys.platform == "win32":
+        _set_priority_class(0x4000)  # BELOW_NORMAL_PRIORITY_CLASS
+    else:
+        with contextlib.suppress(OSError):
+            os.nice(10)
+
+
+def lowest_priority(own_session: bool = False) -> None:
+    """Has this process and those that it starts compute and read files only while nothing else wants to: for hours of
+    work beside an editor. To be called before there are other threads; it cannot be taken back.
+
+    Linux shares the processor among sessions first, and a priority counts within one alone (sched(7), "The autogroup
+    feature"). So a process that leads a session lowers that, too. One that is in a terminal's does not, that would be
+    the user's shell as well: with `own_session` it leaves it before, and no longer hears the terminal's Ctrl-C.
+    """
+    if sys.platform == "win32":
+        _set_priority_class(0x40)  # IDLE_PRIORITY_CLASS
+        return
+    with contextlib.suppress(OSError):
+        os.nice(19)
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):  # with it come reads of the idle class (ioprio_set(2))
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if own_session:
+        with contextlib.suppress(OSError):  # the leader of a group of processes has to stay
+            os.setsid()
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+
+
+def has_lowest_priority() -> bool:
+    """Whether this process computes only while nothing else wants to, and so may stand still for minutes."""
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.GetPriorityClass.argtypes = (ctypes.c_void_p,)
+        return bool(kernel.GetPriorityClass(kernel.GetCurrentProcess()) == 0x40)
+    return os.getpriority(os.PRIO_PROCESS, 0) >= 19
+
+
+def _set_priority_class(value: int) -> None:
     if sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32")
         kernel.GetCurrentProcess.restype = ctypes.c_void_p
         kernel.SetPriorityClass.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
-        kernel.SetPriorityClass(kernel.GetCurrentProcess(), 0x4000)  # BELOW_NORMAL_PRIORITY_CLASS
-    else:
-        with contextlib.suppress(OSError):
-            os.nice(10)
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), value)
 
 
 def limit_memory(most: int) -> None:

@@ -290,6 +290,11 @@ class Suggestions:
             self._drop_next()
         self._engine.stop_reading_ahead()
 
+    def rest(self) -> None:
+        """What is worked out before it is asked for is not, now."""
+        self._drop_next()
+        self._engine.stop_reading_ahead()
+
     def reset(self) -> None:
         """Other settings apply: nothing of what is known or running is an answer any more."""
         for document in {*self._live, *self._waiting}:

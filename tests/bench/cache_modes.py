@@ -18,7 +18,7 @@ from pathlib import Path
 import llama_cpp
 
 from tabby_lsp.engine.loading import listen_to_log
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 TOKEN, BATCH, PREFILL, SEQUENCES = 100, 256, 256, 4
 FLASH = {"flash": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED, "plain": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED}
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--depth", type=int, default=2800, help="tokens of the prompt")
     parser.add_argument("--other", type=int, default=2800, help="tokens of each other sequence")
-    parser.add_argument("--threads", type=int, default=machine.core_count())
+    parser.add_argument("--threads", type=int, default=cores.processors())
     options = parser.parse_args()
     listen_to_log()
     llama_cpp.llama_backend_init()

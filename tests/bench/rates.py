@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tabby_lsp.data import ModelSettings
 from tabby_lsp.engine.model import Model
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 PROMPT = 512
 TOKEN = 100  # any: what is computed does not depend on which
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--llama-bench", type=Path, metavar="FILE", help="without it the engine alone is measured")
-    parser.add_argument("--threads", default=f"1,{machine.core_count()}", metavar="N,…")
+    parser.add_argument("--threads", default=f"1,{cores.processors()}", metavar="N,…")
     parser.add_argument("--depth", type=int, default=0, help="tokens of prompt before what is decoded")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--runs", type=int, default=5)

@@ -55,7 +55,7 @@ from sides import Setting, Side, SideError, TabbyLsp
 from tabby_agent import WholePrompt
 
 from tabby_lsp.models import starter
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 MECHANISM, END_TO_END = "mechanism", "end-to-end"
 STOP_DELAYS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3)  # seconds from a request to what supersedes it
@@ -184,7 +184,7 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
         "rest_ms": options.rest,
         "settle_ms": options.settle,
         "settings": options.set,
-        "cores": machine.core_count(),
+        "cores": cores.processors(),
         "processor": next(names, platform.machine()).strip(),
         "python": platform.python_version(),
         "llama_cpp_python": llama_cpp.__version__,

@@ -15,9 +15,10 @@ from pathlib import Path
 from rates import engine_rates
 from shapes import SHAPES, write_random
 
-from tabby_lsp.models import gguf, speed
+from tabby_lsp.engine import gguf
+from tabby_lsp.models import speed
 from tabby_lsp.models.speed import Rates
-from tabby_lsp.processes import machine
+from tabby_lsp.processes import cores
 
 TOKENS = 24
 
@@ -31,7 +32,7 @@ def better(one: dict[str, Rates], other: dict[str, Rates]) -> dict[str, Rates]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("shapes", nargs="*", default=list(SHAPES), metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("shapes", nargs="*", default=list(SHAPES)[:3], metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     print(f"{'':<22}{'expected':>18}{'measured':>18}{'ratio':>14}\n{'':<22}" + f"{'prompt':>9}{'answer':>9}" * 2)
@@ -40,7 +41,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{shape}.gguf"
             write_random(SHAPES[shape], path)
-            measured = engine_rates(path, machine.core_count(), 0, TOKENS, options.runs)
+            measured = engine_rates(path, cores.processors(), 0, TOKENS, options.runs)
             rates = better(rates, speed.measure())
             expected = speed.of_file(gguf.read_header(path), path.stat().st_size, rates)
         both = (expected.prompt, expected.answer)

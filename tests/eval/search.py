@@ -3,7 +3,8 @@
     python tests/eval/search.py [--trees DIR] [--only LANGUAGE] [--misses] [--mark]
 
 The questions are those of questions.toml, about the trees of trees.toml: Python's library and packages that the test
-extra installs, and those that fetch_trees.py has laid out in DIR. A tree that is not there is left out and named.
+extra installs, and those that fetch_trees.py has laid out in DIR. A tree that is not there is left out and named. Those
+of small.toml, about the tree that lies beside it, are told apart: they are the gate of the tests.
 
 An answer is right if its lines, sixty of them at most, and those of a wanted definition have one in common. Counted are
 how often the first answer is right, one of the first five, one of the first ten, and the mean of 1/rank (MRR); with the
@@ -30,6 +31,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fetch_trees import HERE, tomllib, trees
 
@@ -91,13 +93,23 @@ def _akin(one: str, other: str) -> bool:
 
 
 def questions() -> list[Question]:
-    rows = tomllib.loads((HERE / "questions.toml").read_text(encoding="utf-8"))
     languages = {name: tree["language"] for name, tree in trees().items()}
     return [
         Question(tree, languages[tree], row["ask"], tuple(_listed(row["want"])), row.get("aside", False))
-        for tree, asked in rows.items()
-        for row in asked
+        for tree, row in _rows("questions.toml")
     ]
+
+
+def small_questions() -> list[Question]:
+    return [
+        Question("small", language, row["ask"], tuple(_listed(row["want"])), False)
+        for language, row in _rows("small.toml")
+    ]
+
+
+def _rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for head, rows in tomllib.loads((HERE / name).read_text(encoding="utf-8")).items():
+        yield from ((head, row) for row in rows)
 
 
 def _listed(want: str | list[str]) -> list[str]:
@@ -171,6 +183,10 @@ def find_tree(name: str, fetched: Path | None) -> Tree | None:
         return None
     else:
         root = fetched / name
+    return tree_of(root, ignore)
+
+
+def tree_of(root: Path, ignore: tuple[str, ...] = ()) -> Tree:
     found = [each.path for each in walk(root, Rules(ignore)) if isinstance(each, Found)]
     texts = {path: text for path in found if (text := read(root / path)) is not None}
     return Tree(root, texts)
@@ -318,6 +334,9 @@ def main() -> None:
             outcomes += examine(mine, laid_out(tree, Path(temporary, name)), Path(temporary, "index.sqlite"))
     if not outcomes:
         raise SystemExit("None of the trees is there.")
+    with tempfile.TemporaryDirectory() as temporary:
+        small = list(examine(small_questions(), tree_of(HERE / "small"), Path(temporary, "index.sqlite")))
+    print(table("the small tree", [each.ours for each in small], [each.grep for each in small]))
     for title, aside in (("tuned", False), ("kept aside", True)):
         half = [each for each in outcomes if each.question.aside is aside]
         print(table(title, [each.ours for each in half], [each.grep for each in half]))

@@ -9,5 +9,8 @@ return {
     ['tabby/status/didChange'] = function(_, status, ctx)
       require('tabby_lsp').on_status(ctx.client_id, status)
     end,
+    ['window/showMessageRequest'] = function(...)
+      return require('tabby_lsp.models').on_question(...)
+    end,
   },
 }

@@ -1,5 +1,7 @@
 -- Ghost text of tabby-lsp in Neovim 0.12: keys, a status for the statusline, and what the inline completion of
 -- Neovim 0.12.4 lacks. What is suggested is the server's business alone.
+local models = require('tabby_lsp.models')
+
 local M = {}
 
 local api = vim.api
@@ -197,12 +199,12 @@ function M.cycle(count)
   end
 end
 
---- The server's status in one line: '' in buffers that it does not serve.
+--- The server's status in one line, or how far the download of a model is: '' in buffers that it does not serve.
 ---@param bufnr? integer
 ---@return string
 function M.status(bufnr)
   local client = lsp.get_clients({ name = 'tabby_lsp', bufnr = bufnr or 0 })[1]
-  return client and vim.tbl_get(statuses, client.id, 'tooltip') or ''
+  return client and (models.download(client.id) or vim.tbl_get(statuses, client.id, 'tooltip')) or ''
 end
 
 --- The handler of `tabby/status/didChange`.
@@ -248,6 +250,7 @@ function M.setup(options)
       end
     end,
   })
+  models.setup(group)
   lsp.enable('tabby_lsp')
 end
 

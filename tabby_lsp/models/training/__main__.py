@@ -3,7 +3,8 @@
 Owns the order of the stages and where each leaves its result in the work folder. Each call trains one sitting, or
 the rest of one that was interrupted, and leaves a finished model; `--stage evaluate` and `--stage card` then measure
 it and ship it. Without a state in the work folder it begins with the last weights kept as a GGUF file, grown to the
-shape of today, else with random ones.
+shape of today, else with random ones. It runs at the system's lowest priority; started by `setsid` also against what
+runs in other terminals.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tabby_lsp.models import starter
 from tabby_lsp.models.training import corpus
 from tabby_lsp.models.training.schedule import Budget, Progress, parse_until
 from tabby_lsp.models.training.tokenizer import Tokenizer, train_tokenizer
+from tabby_lsp.processes.machine import lowest_priority
 
 # What each stage leaves; one that is there is not made again. Training has none: each call is a sitting.
 STAGES = {
@@ -224,4 +226,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    lowest_priority()
     main()

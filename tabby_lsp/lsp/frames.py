@@ -1,18 +1,10 @@
-"""Frames on stdin and stdout: the base protocol of LSP 3.17 ("Header Part"), forgiving towards broken clients.
-
-A thread each reads and writes, so that neither a silent nor a deaf client blocks the event loop. Knows nothing
-of what a frame says.
-"""
+"""Frames of the base protocol of LSP 3.17 ("Header Part"), read forgivingly. Knows nothing of what a frame says."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import queue
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -58,42 +50,3 @@ class FrameReader:
             body = bytes(self._buffer[end.end() : end.end() + length])
             del self._buffer[: end.end() + length]
             return body
-
-
-def read_frames(descriptor: int, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-    """Starts a thread that reads a descriptor until it closes."""
-
-    def run() -> None:
-        # os.read, not a buffered file: a thread that waits inside one blocks the end of the process.
-        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the event loop has closed
-            while data := os.read(descriptor, 1 << 16):
-                on_data(data)
-        with contextlib.suppress(RuntimeError):
-            on_end()
-
-    threading.Thread(target=run, name="stdin", daemon=True).start()
-
-
-class FrameWriter:
-    """Writes to a descriptor from a thread of its own, in the order of the calls (the `Writer` of pygls)."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
-        self._thread.start()
-
-    def write(self, data: bytes) -> None:
-        self._queue.put(data)
-
-    def close(self) -> None:
-        """Waits, but not for long, until all is written."""
-        self._queue.put(None)
-        self._thread.join(timeout=0.5)
-
-    def _run(self) -> None:
-        with contextlib.suppress(OSError):  # the client is gone: stdin will say so too
-            while (data := self._queue.get()) is not None:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]

@@ -8,8 +8,9 @@ before anything is read or kept by it: a head that is damaged or made up costs a
 from __future__ import annotations
 
 import os
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,9 @@ _TEXT, _ARRAY = 8, 9
 # No real head comes near these: the largest vocabularies have a million tokens, large models thousands of tensors.
 MOST_KEYS, MOST_TENSORS, MOST_ITEMS, LONGEST_TEXT = 100_000, 1_000_000, 4_000_000, 64 << 20
 KEPT_TEXT = 1 << 16  # longer texts are passed over, but for their length
+# Nor near these: llama.cpp takes 512 layers (llama-hparams.h), the widest models have some 20,000 channels, the longest
+# contexts ten million tokens.
+MOST_LAYERS, MOST_CHANNELS, MOST_CONTEXT = 512, 1 << 24, 1 << 32
 
 # How many weights a block holds and its bytes, by ggml's type (ggml.h, ggml-common.h). Of a type that is not here only
 # the beginning of a tensor is checked.
@@ -102,6 +106,9 @@ class Header:
     heads_kv: int
     key_length: int
     value_length: int
+    feed_forward: int  # the widest part of a layer that one token goes through
+    cached: int  # numbers that the KV cache keeps of each token, in all layers
+    state: int  # numbers that recurrent layers keep of each text, however long it is
     context_length: int  # that the model was trained with
     vocabulary: int
     chat_template: bool
@@ -248,12 +255,25 @@ def _tensor(reader: _Reader) -> _Tensor:
 def _describe(values: dict[str, Any], tensors: list[_Tensor]) -> Header:
     architecture = _text(values, "general.architecture")
 
-    def own(key: str) -> int:
-        return max(_numbers(values.get(f"{architecture}.{key}")), default=0)
+    def own(key: str, most: int = MOST_CHANNELS) -> int:
+        number = max(_numbers(values.get(f"{architecture}.{key}")), default=0)
+        if number > most:
+            raise HeaderError(f"claims that its {key} is {number}, which no model has. Its head is damaged.")
+        return number
 
+    layers = own("block_count", MOST_LAYERS)
     heads = own("attention.head_count")
+    heads_kv = own("attention.head_count_kv") or heads
     width = own("embedding_length")
     per_head = width // heads if heads else 0
+    key_length = own("attention.key_length") or per_head
+    # Where keys and values are compressed to one (MLA), the value is a part of the key.
+    value_length = 0 if own("attention.key_length_mla") else own("attention.value_length") or per_head
+    by_layer = list(_numbers(values.get(f"{architecture}.attention.head_count_kv"))) or [heads_kv]
+    cached = [by_layer[each] if len(by_layer) == layers else heads_kv for each in range(layers)]
+    if interval := own("full_attention_interval"):
+        cached = [each if place % interval == interval - 1 else 0 for place, each in enumerate(cached)]
+    cached = cached[: max(0, layers - own("attention.shared_kv_layers"))]
     tokens = values.get("tokenizer.ggml.tokens")
     file_type = values.get("general.file_type")
     causal = values.get(f"{architecture}.attention.causal", True)
@@ -264,13 +284,21 @@ def _describe(values: dict[str, Any], tensors: list[_Tensor]) -> Header:
         licence=_text(values, "general.license"),
         quantisation=QUANTISATIONS.get(file_type, "") if isinstance(file_type, int) else "",
         parameters=sum(each.weights for each in tensors),
-        layers=own("block_count"),
+        layers=layers,
         width=width,
         heads=heads,
-        heads_kv=own("attention.head_count_kv") or heads,
-        key_length=own("attention.key_length") or per_head,
-        value_length=own("attention.value_length") or per_head,
-        context_length=own("context_length"),
+        heads_kv=heads_kv,
+        key_length=key_length,
+        value_length=value_length,
+        feed_forward=max(
+            own("feed_forward_length"),
+            own("expert_feed_forward_length") * own("expert_used_count"),
+            2 * own("ssm.inner_size"),
+        ),
+        cached=sum(cached) * (key_length + value_length),
+        # Beside attention in each layer, or in the layers without any.
+        state=_state(own) * (cached.count(0) or layers),
+        context_length=own("context_length", MOST_CONTEXT),
         vocabulary=tokens.length if isinstance(tokens, _List) else own("vocab_size"),
         chat_template="tokenizer.chat_template" in values,
         # 0: no pooling, as in a model that writes (llama.h, enum llama_pooling_type)
@@ -279,6 +307,17 @@ def _describe(values: dict[str, Any], tensors: list[_Tensor]) -> Header:
         tied=all(each.name != "output.weight" for each in tensors),
         active=own("expert_used_count") / own("expert_count") if own("expert_count") else 1.0,
     )
+
+
+def _state(own: Callable[[str], int]) -> int:
+    """Numbers that one recurrent layer keeps of a text (llama.cpp, src/llama-hparams.cpp, n_embd_r and n_embd_s)."""
+    width = own("embedding_length")
+    if head := own("wkv.head_size"):
+        return (own("token_shift_count") or 2) * width + width * head
+    if shifted := own("shortconv.l_cache"):
+        return width * (shifted - 1)
+    inner, state = own("ssm.inner_size"), own("ssm.state_size")
+    return max(0, own("ssm.conv_kernel") - 1) * (inner + 2 * own("ssm.group_count") * state) + inner * state
 
 
 def _text(values: dict[str, Any], key: str) -> str:
@@ -293,9 +332,19 @@ def _numbers(value: Any) -> Iterator[int]:
             yield each
 
 
+def parts_of(path: Path) -> list[Path]:
+    """The files of the model of which this is one, the first of them first. Most have no other."""
+    found = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})", path.stem)
+    if not found or not 1 <= int(found[2]) <= int(found[3]):
+        return [path]
+    return [path.with_name(f"{found[1]}-{i:05}-of-{found[3]}{path.suffix}") for i in range(1, int(found[3]) + 1)]
+
+
 def check(path: Path) -> Header:
     """The head of a file from which text can be generated. Raises HeaderError, OSError."""
     header = read_header(path)
+    if header.architecture == "clip":
+        raise HeaderError("is a projector for pictures (mmproj), no language model. Choose the model's other file.")
     if header.kind != "model":
         raise HeaderError(f"is no model but a part of one ({header.kind}). Choose the model's own file.")
     if not header.generates:

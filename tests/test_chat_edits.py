@@ -1,0 +1,204 @@
+"""What a model answers becomes the smallest edit, or a refusal that says what to try."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tabby_lsp.chat.edits import NoEdit, applied, fence_around, hunks, hunks_so_far, place_of, rewritten
+
+METHOD = """    def total(self):
+        result = 0
+        for item in self.items:
+            result += item.price
+        return result
+"""
+BETTER = """def total(self):
+    return sum(item.price for item in self.items)
+"""
+BETTER_THERE = """    def total(self):
+        return sum(item.price for item in self.items)
+"""
+
+
+def fenced(code: str, language: str = "python") -> str:
+    return f"Here it is:\n\n```{language}\n{code}```\nThis is shorter."
+
+
+@pytest.mark.parametrize(
+    ("answer", "passage", "wanted"),
+    [
+        pytest.param(fenced(BETTER_THERE), METHOD, BETTER_THERE, id="as it was asked for"),
+        pytest.param(fenced(BETTER), METHOD, BETTER_THERE, id="written at the left margin"),
+        pytest.param(fenced("\n" + BETTER + "\n\n"), METHOD, BETTER_THERE, id="blank lines around it"),
+        pytest.param(fenced(BETTER_THERE), METHOD.rstrip("\n"), BETTER_THERE.rstrip("\n"), id="no line end"),
+        pytest.param(fenced(BETTER), f"\n\n{METHOD}\n", f"\n\n{BETTER_THERE}\n", id="blank lines of the passage"),
+        pytest.param(BETTER_THERE.replace("return sum", "result = 0\n        return sum"), METHOD,
+                     BETTER_THERE.replace("return sum", "result = 0\n        return sum"), id="no fence"),
+        pytest.param(fenced(BETTER).replace("```", "````"), METHOD, BETTER_THERE, id="a longer fence"),
+        pytest.param(fenced(BETTER).replace("```", "~~~"), METHOD, BETTER_THERE, id="tildes"),
+        pytest.param(
+            "````md\n# Title\n\n```sh\nls -l\n```\n````\n", "# Title\n\n```sh\nls\n```\n",
+            "# Title\n\n```sh\nls -l\n```\n", id="a fence within it",
+        ),
+        pytest.param(fenced("if x {\n    y()\n    z()\n}\n", "go"), "\tif x {\n\t\ty()\n\t}\n",
+                     "\tif x {\n\t\ty()\n\t\tz()\n\t}\n", id="blanks where the passage has tabs"),
+        pytest.param(fenced("x = 1  # was ... 2\n"), "x = 2\n", "x = 1  # was ... 2\n", id="dots behind code"),
+        pytest.param(fenced("def f(): ...\n"), "def f(): pass\n", "def f(): ...\n", id="Python's ellipsis"),
+        pytest.param(fenced("a = 1\n"), "", "a = 1\n", id="an empty passage"),
+        pytest.param(fenced("a = 1\n"), "\n", "a = 1\n", id="a blank passage"),
+    ],
+)  # fmt: skip
+def test_an_answer_becomes_the_new_text(answer: str, passage: str, wanted: str) -> None:
+    assert rewritten(answer, passage) == wanted
+
+
+@pytest.mark.parametrize(
+    ("answer", "ended", "said"),
+    [
+        (fenced(METHOD), True, "changed nothing"),
+        ("", True, "without code|wrote nothing"),
+        ("I am sorry, I cannot do that.", True, "answered without code: I am sorry"),
+        (fenced(BETTER)[:60], False, "cut off"),
+        ("```python\ndef total(self):\n    return 1\n", True, "did not end its code"),
+        (fenced(""), True, "wrote nothing"),
+        (
+            fenced("def total(self):\n    # ... existing code ...\n    return 1\n"),
+            True,
+            "left code out .'# ... existing",
+        ),
+        (fenced("def total(self):\n    # rest of the function unchanged\n"), True, "left code out"),
+        (fenced("function f() {\n  // … (same as before)\n}\n"), True, "left code out"),
+        (fenced("/* remaining code omitted */\nx()\n"), True, "left code out"),
+    ],
+)
+def test_what_is_no_edit_is_refused_with_a_reason(answer: str, ended: bool, said: str) -> None:
+    with pytest.raises(NoEdit, match=said):
+        rewritten(answer, METHOD, ended)
+
+
+def test_a_comment_about_other_code_that_stood_there_is_no_omission() -> None:
+    passage = "# the rest of the lines is read by the caller\nread(1)\n"
+    assert rewritten(fenced(passage.replace("1", "2")), passage) == passage.replace("1", "2")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# rest of the code",
+        "# ...",
+        "# … remaining methods …",
+        "# Rest of the function remains unchanged.",
+        "# existing code",
+        "# (same as before)",
+        "# the other methods stay the same",
+        "# ... other imports",
+    ],
+)
+def test_comments_that_stand_for_code(comment: str) -> None:
+    with pytest.raises(NoEdit, match="left code out"):
+        rewritten(fenced(f"def total(self):\n    {comment}\n    return 1\n"), METHOD)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# removes the other file",
+        "# the previous line is kept",
+        "# Loading...",
+        "# the rest of the list is sorted already",
+        "# existing code points are skipped",
+        "# what stays the same is not written",
+        "# waits for the remaining lines of the answer",
+    ],
+)
+def test_comments_that_say_something(comment: str) -> None:
+    assert comment in rewritten(fenced(f"def total(self):\n    {comment}\n    return 1\n"), METHOD)
+
+
+def test_no_line_of_a_text_closes_the_fence_around_it() -> None:
+    assert fence_around("x") == "```"
+    assert fence_around("```py\nx\n```\n") == "````"
+    assert fence_around("a `````` b") == "```````"
+
+
+def test_hunks_are_the_lines_that_differ_and_lead_to_the_new_text() -> None:
+    old, new = "a\nb\nc\nd\n", "a\nB\nc\nd\ne"
+    assert [(each.first, each.end, each.lines) for each in hunks(old, new)] == [(1, 2, ("B\n",)), (4, 4, ("e",))]
+    chance = random.Random(4)
+    for _ in range(300):
+        one, other = ("".join(chance.choice("ab\n") for _ in range(chance.randrange(30))) for _ in "12")
+        assert applied(one, hunks(one, other)) == other
+
+
+def test_hunks_that_are_streamed_stay_as_they_are() -> None:
+    old = "".join(f"line {n}\n" for n in range(30))
+    new = old.replace("line 3\n", "line three\n").replace("line 9\n", "").replace("line 20\n", "line 20\nmore\n")
+    whole, seen = hunks(old, new), 0
+    for end in range(len(new)):
+        so_far = hunks_so_far(old, new[:end])
+        assert so_far == whole[: len(so_far)] and len(so_far) >= seen, new[:end]
+        seen = len(so_far)
+    assert seen == len(whole) == 3
+
+
+FILE = '''import os
+
+
+class Cart:
+    """What is bought."""
+
+    @property
+    def total(self):
+        result = 0
+        for item in self.items:
+            result += item.price
+        return result
+
+    def clear(self):
+        self.items = []
+
+
+def total(items):
+    return sum(items)
+
+
+LIMIT = 10
+'''
+
+
+@pytest.mark.parametrize(
+    ("block", "first_line", "last_line"),
+    [
+        (METHOD, "    def total(self):", "        return result"),
+        ("@property\ndef total(self):\n    return 0\n", "    @property", "        return result"),
+        (
+            "def clear(self, at):\n    del self.items[at]\n    log(at)\n",
+            "    def clear(self):",
+            "        self.items = []",
+        ),
+        ("def total(items):\n    return sum(items, 0)\n", "def total(items):", "    return sum(items)"),
+        ("LIMIT = 10", "LIMIT = 10", "LIMIT = 10"),
+        ("def unknown():\n    pass\n", None, None),
+        ("", None, None),
+        ("x\n" * 3, None, None),
+    ],
+)
+def test_a_block_of_an_answer_finds_the_place_it_is_another_form_of(
+    block: str, first_line: str | None, last_line: str | None
+) -> None:
+    place = place_of(block, FILE)
+    lines = FILE.split("\n")
+    assert (None if place is None else (lines[place[0]], lines[place[1] - 1])) == (
+        None if first_line is None else (first_line, last_line)
+    )
+
+
+def test_a_block_in_braces_ends_with_its_brace() -> None:
+    text = "func a() {\n\tx()\n}\n\nfunc b(n int) {\n\ty()\n}\n"
+    assert place_of("func b(n int, m int) {\n\tz()\n}", text) == (4, 7)
+
+
+def test_of_two_places_that_fit_alike_none_is_taken() -> None:
+    assert place_of("for x in y:\n    go(x)\n", "for x in y:\n    go(x)\nfor x in y:\n    go(x)\n") is None
