@@ -219,7 +219,8 @@ class Engines:
         if self._loading is not None:
             self._loading.cancel()
         await asyncio.gather(*(engine.close() for engine in self._open))
-        self._changed.set()  # also who waits for a state that will not come
+        self._changed.set()  # who waits for a state looks once more
+        self._changed.clear()
 
     async def _start(self, role: str, settings: Settings) -> None:
         try:
@@ -298,7 +299,7 @@ def _with_what_fits(role: str, state: EngineState) -> EngineState:
 def _still_taking(engine: Engine) -> int:
     """Bytes that count as free and that an engine will take, or has mapped: without them it would be slow as a disk."""
     info = engine.state.info
-    if engine.pid is None or (info is not None and info.gpu_layers):
+    if engine.pid is None or (info.gpu_layers if info else engine.state.settled):
         return 0
     needed = info.memory_needed if info else _guess(engine.model.path)
     taken = machine.taken_memory(engine.pid)
