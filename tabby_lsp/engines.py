@@ -191,11 +191,13 @@ class Engines:
             await self.wanted(role)
 
     def needs_restart(self, settings: Settings) -> tuple[str, ...]:
-        """The roles whose models must be loaded anew for these settings: another one, or one where there is none."""
+        """The roles whose models must be loaded anew for these settings: another one, or one for completion where there
+        is none. That of chat is tried again when it is needed."""
         before = self._settings
         if before is None or settings == before:
             return ()
-        failed = [role for role, state in self.states.items() if state.phase == "failed" and state.info is None]
+        state = self.states[COMPLETION]
+        failed = (COMPLETION,) if state.phase == "failed" and state.info is None else ()
         return tuple(role for role in ROLES if role in failed or model_part(settings, role) != model_part(before, role))
 
     def settle(self, settings: Settings) -> None:
