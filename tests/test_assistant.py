@@ -161,6 +161,8 @@ async def test_what_happens_is_said(sources: Sources) -> None:
     assert "has thought" in await notes(Talker("<think>on and", " on", end=LENGTH))
     cut = await assistant(Talker("It is", " long", end=LENGTH), sources).answer(ask("what?"))
     assert (cut.text, cut.finish_reason) == ("It is long", LENGTH)
+    looped = await assistant(Talker("On and on.", end="repetition"), sources).answer(ask("what?"))
+    assert looped.finish_reason == STOP and any("repeat itself" in each for each in looped.notes)
     never = await assistant(Talker("```py\nx", end=LENGTH), sources).answer(ask("what?"))
     assert never.text == "```py\nx\n```\n"
 

@@ -23,7 +23,7 @@ from hub import REPOSITORY, Hub, running
 
 from tabby_lsp.lsp import fetching, models
 from tabby_lsp.lsp.fetching import so_far
-from tabby_lsp.lsp.models import Models, Unclear, Wish, wish
+from tabby_lsp.lsp.models import Models, Unclear, Wish, role_of, wish
 from tabby_lsp.models import cache, client, offer, overview, starter
 from tabby_lsp.models.catalogue import Entry, Source
 from tabby_lsp.settings import Settings
@@ -246,9 +246,17 @@ async def test_nobody_is_asked_while_they_type(monkeypatch: pytest.MonkeyPatch) 
     made = Models(server)
     monkeypatch.setattr(models, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(models, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
-    monkeypatch.setattr(models.offer, "suitable", lambda settings: asked.append(now[0]))
+
+    def suitable(settings: Settings) -> offer.Offer:
+        asked.append(now[0])
+        made.moved()
+        return offer.Offer(Entry("a", ()), None)
+
+    monkeypatch.setattr(models.offer, "suitable", suitable)
+    monkeypatch.setattr(models.offer, "may_ask", lambda day: asked.append(now[0]))
     await made.offer()
-    assert not keys and asked == [made._moved + models.QUIET_SECONDS]
+    pause = models.QUIET_SECONDS
+    assert not keys and asked == [made._moved, made._moved + pause], "also after a key while it was looked for"
 
 
 async def _at_once() -> None:
@@ -521,6 +529,19 @@ def test_an_editor_that_chooses_the_model_itself_is_told(hub: Hub, tmp_path: Pat
 )
 def test_arguments_in_all_forms(arguments: list[Any], expected: Wish) -> None:
     assert wish(arguments) == expected
+
+
+@pytest.mark.parametrize(
+    "role, roles, expected",
+    [
+        ("", (), "completion"),
+        ("", ("completion", "chat"), "completion"),
+        ("", ("chat",), "chat"),
+        ("completion", ("chat",), "completion"),
+    ],
+)
+def test_a_model_serves_what_it_was_made_for(role: str, roles: tuple[str, ...], expected: str) -> None:
+    assert role_of(Wish("a", role), Entry("a", (), roles)) == expected
 
 
 @pytest.mark.parametrize("arguments", [[1], ["a", "write"], [{"nam": "a"}], [{"stop": "yes"}], [["a"]]])

@@ -61,7 +61,7 @@ def test_there_is_nothing_to_commit(repository: Path, tmp_path: Path, monkeypatc
     with pytest.raises(GitError, match="Nothing has changed"):
         git.changes(repository)
     (repository / "new.py").write_text("x\n")
-    with pytest.raises(GitError, match=r"git add new\.py"):
+    with pytest.raises(GitError, match="stage them with git add"):
         git.changes(repository)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     outside = tmp_path / "outside"

@@ -49,6 +49,7 @@ class Session:
 
     folder: Path
     said: list[Message] = field(default_factory=list)
+    noted: set[str] = field(default_factory=set)  # what one need not be told twice
     sources: Sources | None = None
     prompt: asyncio.Task[str] | None = None
 
@@ -189,7 +190,9 @@ class Agent:
         if reply.given:
             self._given(id, reply.given)
         for note in reply.notes:
-            self._say(id, f"\n\n*{note}*")
+            if note not in session.noted:
+                session.noted.add(note)
+                self._say(id, f"\n\n*{note}*")
         return "max_tokens" if reply.finish_reason == LENGTH else "end_turn"
 
     def _given(self, id: str, given: Sequence[Excerpt]) -> None:

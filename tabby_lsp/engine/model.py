@@ -133,7 +133,7 @@ class Model:
         if not context:
             raise ModelError(
                 f"llama.cpp could not make a context of {params.n_ctx} tokens for {self.path}: "
-                f"{last_line(lines)}. Lower model.completion.local.context_size."
+                f"{last_line(lines)}. Lower `context_size`."
             )
         return context
 

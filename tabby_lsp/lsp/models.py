@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabby_lsp.config_file import CannotEdit
@@ -35,11 +36,11 @@ class Unclear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a command was given: a model's name (empty: let me choose), the role, whether the person has seen what would
-    be fetched, and whether a download is to be stopped."""
+    """What a command was given: a model's name (empty: let me choose), a role (empty: that which it was made for),
+    whether the person has seen what would be fetched, and whether a download is to be stopped."""
 
     name: str = ""
-    role: str = COMPLETION
+    role: str = ""
     confirmed: bool = False
     stop: bool = False
 
@@ -56,6 +57,12 @@ def wish(arguments: Sequence[Any]) -> Wish:
     if not texts or not flags or not values.keys() <= {"name", "role", "confirmed", "stop"}:
         raise Unclear("The argument is a model's name, or {name, role}, where role is `completion` or `chat`.")
     return Wish(**{**values, "name": values.get("name", "").strip()})
+
+
+def role_of(asked: Wish, thing: Entry | Path) -> str:
+    """The role that a model is to have."""
+    made_for = thing.roles if isinstance(thing, Entry) else ()
+    return asked.role or (COMPLETION if not made_for or COMPLETION in made_for else made_for[0])
 
 
 class Models:
@@ -76,11 +83,11 @@ class Models:
     async def offer(self) -> None:
         """Offers a real model to whom the starter serves, when nothing is typed, unless that was asked before."""
         await self._server.settled()
-        while (left := self._moved + QUIET_SECONDS - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, QUIET_SECONDS))
+        await self._quiet()
         if self._fetching or not self._starter_serves():
             return
         offered = await asyncio.to_thread(offer.suitable, self._server.settings)
+        await self._quiet()
         if offered is None or not await asyncio.to_thread(offer.may_ask, datetime.date.today()):
             return
         name = offered.entry.name
@@ -97,6 +104,11 @@ class Models:
             await self._use(name, COMPLETION)
         elif answer == action:
             await self._fetch(offered.entry, COMPLETION, True, None)
+
+    async def _quiet(self) -> None:
+        """Waits until nothing has been typed for a while, in something that is open."""
+        while (left := self._moved + QUIET_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, QUIET_SECONDS))
 
     def _starter_serves(self) -> bool:
         """Whether nobody has chosen a model, and the one that comes with the program has been loaded."""
@@ -127,7 +139,7 @@ class Models:
 
     async def use(self, asked: Wish, token: int | str | None) -> Result:
         """Has a model that is here take over a role; one that is not is offered."""
-        name = asked.name or await self._choose_from_here(asked.role)
+        name = asked.name or await self._choose_from_here(asked.role or COMPLETION)
         if not name:
             return {}
         try:
@@ -137,7 +149,7 @@ class Models:
         if isinstance(thing, Entry) and thing.sources:
             if not await asyncio.to_thread(finder.on_this_machine, thing):
                 return await self.get(Wish(name, asked.role, asked.confirmed), token)
-        return await self._use(name, asked.role)
+        return await self._use(name, role_of(asked, thing))
 
     async def _choose_from_here(self, role: str) -> str:
         rows, _ = await asyncio.to_thread(overview.table, self._server.settings)
@@ -212,7 +224,7 @@ class Models:
             return await self._while(self._fetching, asked.stop)
         if asked.stop:
             return tell(self._server, "No model is being fetched.")
-        name = asked.name or await self._choose_elsewhere(asked.role)
+        name = asked.name or await self._choose_elsewhere(asked.role or COMPLETION)
         if not name:
             return {}
         try:
@@ -220,9 +232,8 @@ class Models:
         except choice.NoModel as error:
             return refuse(self._server, str(error))
         if not isinstance(thing, Entry) or not thing.sources:  # a file that is here
-            return await self._use(name, asked.role)
-        role = asked.role if asked.role in thing.roles or not thing.roles else thing.roles[0]
-        return await self._fetch(thing, role, asked.confirmed or not asked.name, token)
+            return await self._use(name, role_of(asked, thing))
+        return await self._fetch(thing, role_of(asked, thing), asked.confirmed or not asked.name, token)
 
     async def _while(self, fetching: Fetching, stop: bool) -> Result:
         """What is said of a download that is under way to who asks for one."""

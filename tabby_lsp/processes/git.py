@@ -66,8 +66,8 @@ def changes(folder: Path) -> Changes:
         if diff.strip():
             return Changes(diff, staged, cut)
     untracked, _ = _run(folder, "ls-files", "--others", "--exclude-standard", "--directory", "-z")
-    if names := [name for name in untracked.split("\0") if name]:
-        raise GitError(f"Nothing is staged, and {names[0]} is new to git. Stage it first: git add {names[0]}")
+    if untracked:
+        raise GitError("Nothing is staged, and only files that are new to git have changed: stage them with git add.")
     raise GitError("Nothing has changed since the last commit.")
 
 
