@@ -97,15 +97,11 @@ async def model(settings: Settings, progress: Tell) -> AsyncIterator[Engines]:
 
 
 @asynccontextmanager
-async def talking(folder: str, settings: Settings, status: Status, tell: Tell) -> AsyncIterator[Assistant]:
+async def talking(folder: str, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Assistant]:
     """An assistant for a folder."""
     path = Path(os.path.abspath(folder))
     if not path.is_dir():
         raise UsageError(f"{folder} is not a folder: name one.")
-
-    def progress(text: str) -> None:
-        status.show(text)
-
     async with model(settings, progress) as engines, workspace(path, settings, progress, tell) as sources:
         yield Assistant(engines, lambda: settings, lambda: sources)
 

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 
 from tabby_lsp.completion.brackets import Nesting, first_surplus, inside, left_to_close, open_quote, opens_again
 from tabby_lsp.completion.overtype import CLOSERS
-from tabby_lsp.completion.parsing import judge
+from tabby_lsp.completion.parsing import is_right, judge
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.completion.scanner import TRIPLES
 from tabby_lsp.completion.stops import indentation
@@ -25,7 +25,7 @@ Filter = Callable[[str, CompletionContext], str]
 
 # What these are worth: `tests/eval/constants.py`, the starter in 300 holes of click, httpx and jsonschema. Values on
 # either side change no first line that is right. A shorter `FEWEST` shows 1.3 % more, none of it right. A shorter
-# window of `PARSED_BEFORE` hides one suggestion in 300, a longer one changes none. A longer `SHORT_LINE` lets one line
+# window (`parsing.PARSED_BEFORE`) hides one suggestion in 300, a longer one changes none. A longer `SHORT_LINE` lets one line
 # through that stands there already. The others change nothing here, and stay for the texts of their golden cases.
 
 # Lines that are so much alike say the same (Tabby's limits are 5 and 10 % of a line that may differ).
@@ -40,6 +40,9 @@ MOST_HEADS = 64  # that are tried: a suggestion has no more tokens unless the se
 # What says something, however short: no row of a table, and not one word, as what closes a block may be.
 _STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
+
+
+_IMPORT = re.compile(r"\s*(?:import|from|using|use|#?include|#import|require|require_relative|@import)\b[^\n]*\w")
 
 
 def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
@@ -168,8 +171,11 @@ def balance_brackets(text: str, context: CompletionContext) -> str:
     surplus = first_surplus(context.prefix, text, left + over, context.language)
     if surplus is None or opens_again(context.prefix, text, context.language):
         return text
-    is_word = facts_of(context.language).has_sentences and text[surplus:].strip(CLOSERS + " \t")
-    return text if is_word or judge(context, 0)(text) else text[:surplus].rstrip()
+    if facts_of(context.language).has_sentences:  # to a grammar of these a bracket is a sign like any other
+        right = bool(text[surplus:].strip(CLOSERS + " \t"))
+    else:
+        right = bool(is_right(context)(text))
+    return text if right else text[:surplus].rstrip()
 
 
 def end_string(text: str, context: CompletionContext) -> str:
@@ -182,7 +188,7 @@ def end_string(text: str, context: CompletionContext) -> str:
     behind = context.line_suffix
     if len(quote) == 3:  # which may end on a line of its own
         behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
-    if not quote or behind.count(quote) % 2 or judge(context, 0)(text):
+    if not quote or behind.count(quote) % 2 or is_right(context)(text):
         return text
     text = text.rstrip()
     head, _, said = text.rpartition(quote)
@@ -202,8 +208,8 @@ def close_brackets(text: str, context: CompletionContext) -> str:
     closed = closed_brackets(text, context)
     if closed == text:
         return text
-    parses = judge(context, 0)
-    return text if parses(text) or parses(closed) is False else closed
+    right = is_right(context)
+    return text if right(text) or right(closed) is False else closed
 
 
 def closed_brackets(text: str, context: CompletionContext) -> str:
@@ -314,6 +320,22 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     return text
 
 
+def drop_known_imports(text: str, context: CompletionContext) -> str:
+    """No line that imports what the text around the cursor imports already, and nothing from there on."""
+    line_prefix = context.prefix.rpartition("\n")[2]
+    lines = (line_prefix + text).split("\n")
+    if not _IMPORT.match(lines[0]) and not any(map(_IMPORT.match, lines)):
+        return text
+    there = {
+        each.rstrip()
+        for each in (context.prefix[: len(context.prefix) - len(line_prefix)] + context.suffix).split("\n")
+    }
+    for number, line in enumerate(lines):
+        if _IMPORT.match(line) and line.rstrip() in there:
+            return "\n".join(lines[:number])[len(line_prefix) :].rstrip("\n") if number else ""
+    return text
+
+
 def overlap(written: Sequence[str], below: Sequence[str]) -> int:
     """How long the longest end of `written` is that `below` begins with (the search of Knuth, Morris and Pratt)."""
     borders = [0]  # for each beginning of `below`, the longest one that it ends with
@@ -346,6 +368,7 @@ FILTERS: tuple[Filter, ...] = (
     balance_brackets,
     trim_end,
     drop_repeated_suffix,
+    drop_known_imports,
     keep_parsing,
     drop_trivial,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.scanner import pieces, syntax_of
@@ -19,16 +20,39 @@ MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is n
 _STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
 
 
-def judge(context: CompletionContext, most: int = MOST_FAULTS) -> Callable[[str], bool | None]:
+def judge(context: CompletionContext) -> Callable[[str], bool | None]:
     """Says of a text whether what is around the cursor parses with it as well as without; None where there is no
-    telling, as in a text with more than so many faults. Has a second of this thread's time for all that it is asked: a
-    busy machine must not change what is shown.
-    """
+    telling, as in a text with many faults."""
+    faults = _faults(context)
+    enough = faults("")
+
+    def parses(tried: str) -> bool | None:
+        found = None if enough is None or enough > MOST_FAULTS else faults(tried)
+        return None if found is None or enough is None else found <= enough
+
+    return parses
+
+
+def is_right(context: CompletionContext) -> Callable[[str], bool | None]:
+    """Says of a text whether nothing is wrong around the cursor with it; None where something is without it, too."""
+    faults = _faults(context)
+
+    def right(tried: str) -> bool | None:
+        found = faults(tried)
+        return True if found == 0 else None if found is None or faults("") != 0 else False
+
+    return right
+
+
+def _faults(context: CompletionContext) -> Callable[[str], int | None]:
+    """Counts the faults around the cursor with a text; None where there is no telling. Has a second of this thread's
+    time for all that it is asked: a busy machine must not change what is shown."""
     if not has_grammar(context.language):
         return lambda tried: None
     before, after, indent = _window(context)
     end = time.thread_time() + PARSE_MILLISECONDS / 1000
 
+    @cache
     def faults(tried: str) -> int | None:
         left = round((end - time.thread_time()) * 1000)
         if left <= 0:
@@ -37,15 +61,7 @@ def judge(context: CompletionContext, most: int = MOST_FAULTS) -> Callable[[str]
         whole = before + with_body(tried, context.language) + behind
         return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language, left)
 
-    enough = faults("")
-    if enough is None or enough > most:
-        return lambda tried: None
-
-    def parses(tried: str) -> bool | None:
-        found = faults(tried)
-        return None if found is None else found <= enough
-
-    return parses
+    return faults
 
 
 def with_body(text: str, language: str) -> str:
