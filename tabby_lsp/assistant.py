@@ -43,6 +43,7 @@ from tabby_lsp.settings import Settings
 
 ONLY_THOUGHTS = "The model has thought, and come to no answer in {tokens} tokens. Ask with a larger max_tokens."
 LOOPED = "The model began to repeat itself, and was stopped. A higher temperature or a larger model does so less."
+CUT = "The answer ends here because it has {tokens} tokens: there is room for more with a larger max_tokens."
 NO_ANSWER = "The model has written nothing."
 NOTHING_FOUND = "Nothing in the repository was found to fit this question: the answer rests on the model alone."
 
@@ -235,6 +236,8 @@ class Assistant:
         notes = [*made.notes, *filter(None, [form.note])]
         if written.end == REPETITION:
             notes.append(LOOPED)
+        elif written.end == LENGTH and reader.text.strip():
+            notes.append(CUT.format(tokens=written.generated))
         if not reader.text.strip():
             notes.append(ONLY_THOUGHTS.format(tokens=written.generated) if reader.thoughts.strip() else NO_ANSWER)
         by_number = {each.number: each for each in made.excerpts}

@@ -58,6 +58,9 @@ class Status:
 
     show: Tell = show_progress
 
+    def tell(self, what: str) -> None:
+        self.show(what)
+
 
 @asynccontextmanager
 async def workspace(folder: Path, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Sources]:
