@@ -28,14 +28,14 @@ from tabby_lsp.models import overview
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
-LONG = Write((Segment("import os\n"),), Sampling(900, 1.0, 3))
+TEXT = Path(asyncio.__file__).with_name("queues.py").read_text(encoding="utf-8")[:4000]
 
 
 def settings(
     completion: Path | str = MODEL, chat: Path | str = "", completion_idle_unload: int = 0, **of_chat: Any
 ) -> Settings:
     model = Settings().model
-    size = {"context_size": 1024, "parallelism": 1}
+    size = {"context_size": 2048, "parallelism": 1}
     local = replace(model.completion.local, model_id=str(completion), idle_unload=completion_idle_unload, **size)
     chatting = replace(model.chat.local, model_id=str(chat), **{**size, **of_chat})
     model = replace(model, completion=replace(model.completion, local=local), chat=replace(model.chat, local=chatting))
@@ -71,6 +71,11 @@ def write(engine: Engine, tokens: int = 4) -> Any:
 
 def complete(engine: Engine, text: str = "import os\nimport ", tokens: int = 4) -> Any:
     return engine.complete(CompletionRequest("a", CompletionContext(text), Sampling(tokens)))
+
+
+def long_answer(number: int = 0) -> Write:
+    """Takes a while, whatever is written: its prompt is long, and not like that of another number."""
+    return Write((Segment(f"{number}\n{TEXT}"),), Sampling(60, 1.0, 3))
 
 
 async def ended(pid: int | None) -> None:
@@ -243,9 +248,9 @@ async def test_an_answer_that_is_being_written_is_not_unloaded(second: Path, mon
     states: list[tuple[str, EngineState]] = []
     async with started(settings(chat=second, idle_unload=1), states) as engines:
         engine = await engines.wanted(CHAT)
-        written = engine.write(replace(LONG, sampling=Sampling(600, 1.0, 3)))
+        written = engine.write(long_answer())
         begun = len(states)
-        assert (await written.result).generated > 100
+        assert (await written.result).evaluated > 500
         assert not [state for role, state in states[begun:] if role == CHAT and state.phase != "ready"]
         while engines.states[CHAT].phase != "unloaded":
             await engines.changed()
@@ -359,6 +364,16 @@ async def steps(engine: Engine) -> int:
     return int(said["work"])
 
 
+async def steps_at_rest(engine: Engine) -> int:
+    """How many it has done when it does no more: a test that waits for that in vain fails. The answer to a question of
+    before may still be on its way."""
+    before = -1
+    while (now := await steps(engine)) != before:
+        before = now
+        await asyncio.sleep(0.1)
+    return now
+
+
 def stop(engine: Engine) -> None:
     """From here on what it is asked for is not done, and does not end."""
     assert engine.pid is not None
@@ -378,11 +393,11 @@ def kill(engine: Engine) -> None:
 async def test_while_a_completion_is_computed_the_other_engine_does_no_step(second: Path) -> None:
     async with started(settings(chat=second)) as engines:
         chat, completing = await engines.wanted(CHAT), completer(engines)
-        answer = chat.write(LONG)
-        for end in ("done", "cancelled", "died"):
+        for number, end in enumerate(("done", "cancelled", "died")):
+            answer = chat.write(long_answer(number))
             stop(completing)
             asked = complete(completing)
-            held = await steps(chat)
+            held = await steps_at_rest(chat)
             assert held > 0
             await asyncio.sleep(0.1)
             assert await steps(chat) == held and not answer.result.done()
@@ -398,19 +413,18 @@ async def test_while_a_completion_is_computed_the_other_engine_does_no_step(seco
                     await asked.result
             while await steps(chat) == held:
                 pass
-            assert not answer.result.done()
-        chat.cancel(answer)
+            chat.cancel(answer)
 
 
 async def test_what_nobody_waits_for_is_not_computed_beside_an_answer(second: Path) -> None:
     async with started(settings(chat=second)) as engines:
         chat, completing = await engines.wanted(CHAT), completer(engines)
         stop(chat)
-        answer = chat.write(LONG)
+        answer = chat.write(long_answer())
         ahead = completing.complete(
             CompletionRequest("a", CompletionContext("import os\nimport "), Sampling(4), ahead=True)
         )
-        held = await steps(completing)
+        held = await steps_at_rest(completing)
         await asyncio.sleep(0.1)
         assert await steps(completing) == held and not ahead.result.done()
         assert (await complete(completing, "import re\nimport ").result).generated > 0, "a completion does not wait"
