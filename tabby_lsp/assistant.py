@@ -25,6 +25,7 @@ from tabby_lsp.chat.conversation import (
     checked,
     prompt,
     texts_to_count,
+    with_short_notes,
 )
 from tabby_lsp.chat.lookup import looked_up
 from tabby_lsp.chat.markdown import Answer, without_control
@@ -132,7 +133,9 @@ class Assistant:
         question, sources = messages[-1].content, self._sources()
         if not self._settings().model.chat.local.model_id:
             return await self._from_index(sources, question, on_piece, manner)
-        found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached))
+        before = next((each.content for each in messages[-2::-1] if each.role == USER), "")
+        found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached, before))
+        found.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may wait for it any more
         try:
             engine = await self._engine(request.model)
             there = await found
@@ -206,6 +209,7 @@ class Assistant:
 
     async def _prompt(self, engine: Engine, messages: tuple[Message, ...], found: Material, max_tokens: int) -> Prompt:
         info = await engine.ready()
+        found = with_short_notes(found, info.context_size)
         texts = texts_to_count(messages, found)
         # Of a text that is longer than the context in any case only the beginning is looked at.
         begun = [each[: MOST_CHARACTERS_A_TOKEN * info.context_size] for each in texts]

@@ -17,7 +17,7 @@ from tabby_lsp.config import tabby_root
 from tabby_lsp.data import CompletionSettings, ModelSettings
 from tabby_lsp.engine.client import SHUTTING_DOWN, Engine, EngineError, EngineState
 from tabby_lsp.engine.scheduler import NOTHING
-from tabby_lsp.models.overview import memory_of_size, size_of_file
+from tabby_lsp.models.overview import largest_within, memory_of_size, size_of_file
 from tabby_lsp.models.registry import ModelNotFound, find
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalCompletionModel, LocalModel, Settings
@@ -136,7 +136,7 @@ class Engines:
                 return engine
             except EngineError:
                 if self._engines.get(role) is engine:
-                    raise
+                    raise EngineError(self.states[role].reason) from None
         raise EngineError(SHUTTING_DOWN)
 
     async def _others_loaded(self, engine: Engine | None) -> None:
@@ -239,7 +239,7 @@ class Engines:
 
         def tell(state: EngineState) -> None:
             for each in self._roles(engine):  # none, if its place has been taken
-                self._set_state(each, state)
+                self._set_state(each, _with_what_fits(each, state))
 
         completion = completion_settings(settings) if role == COMPLETION else None
         engine = Engine(model, completion, tell, settings.additional_languages)
@@ -285,6 +285,14 @@ def _without_chat(settings: Settings) -> EngineState:
 def _may_be_tried_again(engine: Engine) -> bool:
     """Whether its model could not be loaded, for a reason that may be gone: too little memory, a file that was away."""
     return engine.state.phase == "failed" and engine.state.info is None and not engine.stays_down
+
+
+def _with_what_fits(role: str, state: EngineState) -> EngineState:
+    if state.room is None:
+        return state
+    smaller = largest_within(role, state.room)
+    advice = f"{smaller} would fit." if smaller else "None of those that `tabby-lsp models` recommends would fit."
+    return replace(state, reason=f"{state.reason} {advice}")
 
 
 def _still_taking(engine: Engine) -> int:

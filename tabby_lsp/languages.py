@@ -134,12 +134,6 @@ def are_kin(one: str, other: str) -> bool:
     return left.id == right.id or left.kin == right.kin != ""
 
 
-def extensions_of_kin(facts: Language) -> list[str]:
-    """The extensions of a language's files, and of those of its kin."""
-    found = [facts, *(each for each in built_in().languages.values() if facts.kin and each.kin == facts.kin)]
-    return list(dict.fromkeys(extension for each in found for extension in each.extensions))
-
-
 def words(id: str) -> Words:
     """How blocks begin, go on and end in the lines of a language."""
     return built_in().words.get(language(id).blocks, Words())

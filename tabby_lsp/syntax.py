@@ -240,7 +240,7 @@ if sys.version_info >= (3, 13):
                     yield node, label
 
 else:
-    _OLD_NAMES: Mapping[str, str] = {"csharp": "c_sharp"}
+    _OLD_NAMES: Mapping[str, str] = {"csharp": "c_sharp", "embeddedtemplate": "embedded_template"}
 
     def _load(grammar: str) -> Language:
         from tree_sitter_languages import get_language  # type: ignore[import-untyped]

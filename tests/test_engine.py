@@ -1395,10 +1395,10 @@ def steps_done(process: subprocess.Popen[bytes]) -> int:
 def test_a_process_that_is_held_does_no_step_and_then_goes_on_where_it_was() -> None:
     text, sampling = (Segment("import os\n"),), Sampling(400, 1.0, 3)
     process = start_engine()
-    say(process, packed(Write((Segment(text),), sampling), 1))
+    say(process, packed(Write(text, sampling), 1))
     free = hear_written(process, 1)
     assert free.generated > 100
-    say(process, packed(Write((Segment(text),), sampling), 2))
+    say(process, packed(Write(text, sampling), 2))
     while not isinstance(hear(process)[0], Piece):
         pass
     say(process, packed(messages.Hold(COMPLETION)))
@@ -1430,6 +1430,7 @@ def test_a_process_may_be_held_while_it_loads_and_ends_with_its_server_all_the_s
 def hear_written(process: subprocess.Popen[bytes], id: int) -> Written:
     while True:
         message, of = hear(process)
+        assert not isinstance(message, Refused), message.reason
         if isinstance(message, Written) and of == id:
             return message
 

@@ -194,6 +194,20 @@ async def test_the_workspace_is_byte_for_byte_what_it_was(wanted: Plan, folder: 
     assert everything() == before
 
 
+def test_files_are_counted_for_a_short_time_only(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, total in ((PATIENCE, 2), (-1.0, 0)):
+        monkeypatch.setattr("tabby_lsp.index.upkeep.COUNT_SECONDS", seconds)
+        upkeep = Upkeep(wanted, lambda mark: None, {})
+        try:
+            for _ in upkeep.scan():
+                pass
+            assert (upkeep.first, upkeep.total, upkeep.done) == (True, total, 2)
+        finally:
+            upkeep.close()
+        for part in Path(wanted.database).parent.iterdir():
+            part.unlink()
+
+
 def test_very_many_files_are_indexed_and_looked_at_again_without_being_opened(
     wanted: Plan, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,6 @@ from tabby_lsp.index.recent import Edit, RecentWork
 from tabby_lsp.index.related import Related, related
 from tabby_lsp.index.retrieval import Retrieval
 from tabby_lsp.index.search import Search
-from tabby_lsp.index.siblings import siblings
 from tabby_lsp.index.store import Store
 from tabby_lsp.index.walk import Stamp
 from tabby_lsp.languages import language_of_path
@@ -257,46 +256,6 @@ def test_classes_and_their_bases_are_found_in_other_languages_too(
     assert shown in reasons(folder, texts, place)[reason]
 
 
-@pytest.mark.parametrize(
-    "name, other, reason",
-    [
-        ("cart.py", "test_cart.py", "test of this file"),
-        ("test_cart.py", "cart.py", "tested by this file"),
-        ("cart_test.go", "cart.go", "tested by this file"),
-        ("Cart.tsx", "Cart.test.ts", "test of this file"),
-        ("cart.spec.ts", "cart.tsx", "tested by this file"),
-        ("CartTest.java", "Cart.java", "tested by this file"),
-        ("cart_spec.rb", "cart.rb", "tested by this file"),
-        ("cart.cpp", "cart.h", "header of this file"),
-        ("cart.h", "cart.c", "source of this header"),
-        ("cart.h", "cart_test.cc", "test of this file"),
-    ],
-)
-def test_siblings_go_by_their_names(name: str, other: str, reason: str) -> None:
-    assert siblings(name)[other] == reason
-
-
-def test_what_has_no_siblings() -> None:
-    assert siblings("README.md") == siblings("Makefile") == siblings(".env") == {}
-    assert "test_.py" not in siblings("test_.py") and ".py" not in siblings("test_.py")
-
-
-def test_of_a_test_one_sees_what_is_about_the_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tabby_lsp.index.related.ALIKE_PIECES", 0)
-    about = "def test_refund_of_all():\n    assert cart.refund([1]) == 1"
-    tests = f"import cart\n\n\ndef test_empty():\n    pass\n\n\n{about}\n"
-    texts = {
-        "shop/cart.py": "def refund(goods):\n    |\n\n\ndef weigh(goods):\n    return 0\n",
-        "tests/shop/test_cart.py": tests,
-        "tests/farm/test_cart.py": "def test_horse_cart():\n    pass\n",
-    }
-    assert reasons(folder, texts, "shop/cart.py")["test of this file"] == about
-    texts["shop/cart.py"] = "price = 1\n|"
-    assert reasons(folder, texts, "shop/cart.py")["test of this file"] == "def test_empty():\ndef test_refund_of_all():"
-    texts["shop/cart.py"], texts["tests/shop/test_cart.py"] = "def other():\n    pass\n", "price = 1\n|"
-    assert reasons(folder, texts, "tests/shop/test_cart.py")["tested by this file"] == "def other():"
-
-
 def test_what_is_imported_is_known_before_it_is_used(folder: Path) -> None:
     texts = {"a.py": "from price import total_of\n" + "# far away\n" * 20 + "|", "price.py": PRICE}
     assert reasons(folder, texts, "a.py")["defines total_of"].startswith("def total_of(goods, rate=1.0):")
@@ -457,10 +416,9 @@ def test_a_suggestion_is_made_with_what_other_files_say(tmp_path: Path, disabled
 def test_a_suggestion_is_made_with_what_was_just_edited_but_never_with_secrets(tmp_path: Path) -> None:
     """In the real server: a function is edited in one file, secrets in others, then one writes in another one."""
     work = tmp_path / "work"
-    (work / "tests").mkdir(parents=True)
-    (work / "tests" / "test_till.py").write_text("def test_opening():\n    assert True\n", encoding="utf-8")
+    work.mkdir()
     secrets = {".env": "PASSWORD=abc\n", "../outside.py": "token = 1\n", "key.py": "-----BEGIN RSA PRIVATE KEY-----\n"}
-    wanted = {"price.py (edited just now)", "tests/test_till.py (test of this file)"}
+    wanted = {"price.py (edited just now)"}
     with Editor("--set", "completion.context=on", env={"TABBY_ROOT": str(tmp_path / "root")}) as editor:
         editor.start(workspaceFolders=[{"uri": work.as_uri(), "name": "shop"}])
         price = (work / "price.py").as_uri()
@@ -471,4 +429,4 @@ def test_a_suggestion_is_made_with_what_was_just_edited_but_never_with_secrets(t
             editor.change(2, (1, 0), "more = 2\n", uri=f"{work.as_uri()}/{name}")
         found = related_in(editor, (work / "till.py").as_uri(), "drawer = None\n", wanted)
         assert wanted <= found
-        assert {each.partition(" ")[0] for each in found} == {"price.py", "tests/test_till.py"}
+        assert {each.partition(" ")[0] for each in found} == {"price.py"}

@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 from conftest import MODEL
-from editor import command_line, gone
+from editor import Editor, Json, child_name, command_line, gone
 
 from tabby_lsp import engines as engines_module
-from tabby_lsp.commands import doctor, model_list
+from tabby_lsp.commands import doctor
 from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
-from tabby_lsp.engine.client import Engine, EngineError, EngineState
+from tabby_lsp.engine.client import UNLOADED, Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Ping, Write
 from tabby_lsp.engines import CHAT, COMPLETION, Engines, model_settings
+from tabby_lsp.lsp.status import status
+from tabby_lsp.models import overview
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
@@ -138,6 +140,10 @@ async def test_roles_that_name_one_file_share_one_process(second: Path, tmp_path
         assert engines.states[CHAT].info == engines.states[COMPLETION].info
         written, completed = write(engine), complete(engine)
         assert (await written.result).generated and (await completed.result).generated
+        engines.settle(replace(of, completion=replace(of.completion, confidence=0.5)))
+        while engine.state.completion is None or engine.state.completion.confidence != 0.5:
+            await engines.changed()
+        assert engine.state.dialect is not None and engines.states[CHAT] == engine.state, "chat is asked as before"
         # Chat gets another model: that of completion stays as it is.
         shutil.copy(second, tmp_path / "third.gguf")
         changed = settings(second, tmp_path / "third.gguf", context_size=2048)
@@ -310,9 +316,17 @@ async def test_a_second_model_that_does_not_fit_is_refused_and_the_first_stays(
         with pytest.raises(EngineError, match=r"does not fit in memory.* 0\.00 GiB are free"):
             await engines.wanted(CHAT)
         assert engines.states[CHAT].phase == "failed"
+        assert "None of those that `tabby-lsp models` recommends would fit." in engines.states[CHAT].reason
         assert (await complete(completer(engines)).result).generated > 0
         monkeypatch.setattr(machine, "taken_memory", lambda pid: 1 << 50)
         assert (await write(await engines.wanted(CHAT)).result).generated > 0, "there is room now"
+
+
+def test_what_would_fit_is_the_largest_of_those_that_suit_the_role() -> None:
+    assert overview.largest_within(CHAT, 1 << 20) == ""
+    assert overview.largest_within(CHAT, 1 << 30).startswith("Qwen2.5-Coder-0.5B-Instruct (")
+    assert overview.largest_within(CHAT, 1 << 40).startswith("Qwen2.5-Coder-14B-Instruct (")
+    assert overview.largest_within(COMPLETION, 3 << 30).startswith("Qwen2.5-Coder-1.5B (")
 
 
 async def test_a_chat_model_is_loaded_behind_that_of_completion(second: Path) -> None:
@@ -468,5 +482,46 @@ def test_the_doctor_says_what_of_the_chat_model_would_work(
 
 
 def test_the_models_in_use_are_those_of_both_roles(second: Path) -> None:
-    assert model_list.in_use(settings(chat=second)) == {COMPLETION: str(MODEL), CHAT: str(second)}
-    assert model_list.in_use(settings()) == {COMPLETION: str(MODEL)}
+    assert overview.in_use(settings(chat=second)) == ({COMPLETION: str(MODEL), CHAT: str(second)}, [])
+    assert overview.in_use(settings()) == ({COMPLETION: str(MODEL)}, [])
+
+
+def engine_pids(editor: Editor) -> set[int]:
+    pid = editor.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return {int(each) for each in children if child_name(int(each)) == "engine"}
+
+
+def test_the_status_names_both_models_and_a_restart_renews_both(second: Path) -> None:
+    def chat_is(phase: str, since: int = 0) -> int:
+        """Waits for the news; the number of messages before it."""
+
+        def wanted(message: Json) -> bool:
+            chat = message.get("params", {}).get("models", {}).get("chat", {})
+            return message.get("method") == "tabby/status/didChange" and chat.get("phase") == phase
+
+        return editor.messages.index(editor.wait(wanted, since))
+
+    with Editor("--set", f"model.chat.local.model_id={second}") as editor:
+        editor.start()
+        models = editor.request("tabby/status", {})["models"]
+        assert models["completion"]["phase"] == "ready" and models["completion"]["path"] == str(MODEL)
+        assert models["chat"]["phase"] == "unloaded" and "first needed" in models["chat"]["reason"]
+        assert len(engine_pids(editor)) == 1
+        editor.request("tabby/chat", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2})
+        chat_is("ready", chat_is("loading"))
+        models = editor.request("tabby/status", {})["models"]
+        assert models["chat"]["path"] == str(second) and models["chat"]["memory"] > 0
+        before = engine_pids(editor)
+        assert len(before) == 2
+        seen = len(editor.messages)
+        editor.request("workspace/executeCommand", {"command": "tabby.restart", "arguments": []})
+        chat_is("ready", chat_is("loading", seen))
+        after = engine_pids(editor)
+        assert len(after) == 2 and not after & before and all(gone(pid) for pid in before)
+
+
+def test_an_unloaded_model_is_said_to_be_there() -> None:
+    said = status(EngineState("unloaded", reason=UNLOADED), False, "auto")
+    assert said["status"] == "readyForAutoTrigger" and said["helpMessage"] == UNLOADED
+    assert "unloaded until it is needed" in said["tooltip"]

@@ -16,12 +16,12 @@ from tabby_lsp.chat.references import SYMBOL, references
 from tabby_lsp.chat.sources import Sources
 from tabby_lsp.index.answer import answer
 from tabby_lsp.index.citation import Citation
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.current import rules_of
 from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.pieces import inner_scope
 from tabby_lsp.index.question import KINDS, BadQuestion
 from tabby_lsp.index.search import Search
-from tabby_lsp.index.siblings import is_test
 
 NOTHING_FOUND = "Nothing in the repository was found to fit this question."
 NO_WORKSPACE = "There is no repository to look through. {note}"

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     loop = Loop()
     stack = contextlib.AsyncExitStack()
     try:
-        entered = stack.enter_async_context(talking(options.folder, settings, talk.status, tell))
+        entered = stack.enter_async_context(talking(options.folder, settings, talk.status.tell, tell))
         assistant = loop.run(entered)
         if sys.stdin.isatty():
             tell("ask what you want to know; /help says what else there is.")

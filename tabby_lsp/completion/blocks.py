@@ -41,6 +41,7 @@ def _by_words(words: Words) -> Blocks:
     return Blocks(re.compile(words.head), re.compile(middle), re.compile(closer), (*words.middles, *words.closers))
 
 
+_TAG_AT_END = re.compile(r"<([A-Za-z][\w:.-]*)(?:\s[^<>]*)?>?\Z")
 _TAGS = Blocks(
     re.compile(
         r"(?:^|[\s>(])<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr)\b)"
@@ -69,6 +70,12 @@ def begins_block(line: str, language: str) -> bool:
     """Whether what follows a line may belong to it: it begins a block, or leaves an expression open."""
     end = line.rstrip()[-MOST_CHARACTERS:]
     return bool(_BEGINNING.search(end)) or begins_by_words(line, language) or leaves_open(line, language)
+
+
+def end_tag(head: str, language: str) -> str:
+    """What ends the last tag that a head opens; "" if it opens none."""
+    found = _TAG_AT_END.search(head.rstrip()[-MOST_CHARACTERS:]) if blocks_of(language) is _TAGS else None
+    return f"</{found[1]}>" if found else ""
 
 
 def is_complete(line: str, language: str) -> bool:

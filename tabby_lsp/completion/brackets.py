@@ -45,15 +45,21 @@ def _read(text: str, language: str) -> Nesting:
     return Nesting(language).read(text)
 
 
+def _at(before: str, text: str, language: str) -> Nesting:
+    """What is open behind a text at a cursor."""
+    start = before.rfind("\n") + 1
+    above, found = _read(before[:start], language), Nesting(language)
+    found.inside, found.openers = above.inside, list(above.openers)
+    return found.read(before[start:] + text)
+
+
 def left_to_close(before: str, text: str, after: str, language: str) -> str | None:
     """The closers that are still to be written between a text at a cursor and what stands behind it, in their order.
 
     None if there is no telling, as within a comment or a string of several lines.
     """
-    start = before.rfind("\n") + 1
-    above, found = _read(before[:start], language), Nesting(language)
-    found.inside, found.openers = above.inside, list(above.openers)
-    if found.read(before[start:] + text).inside:
+    found = _at(before, text, language)
+    if found.inside:
         return None
     missing = [CLOSER_OF[opener] for opener, _ in reversed(found.openers)]
     closers = _read(after, language).closers
@@ -61,12 +67,25 @@ def left_to_close(before: str, text: str, after: str, language: str) -> str | No
     return "".join(missing[:count]) if closers.startswith("".join(missing[count:])) else None
 
 
-def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> int | None:
-    """Where in a text, behind the beginning of its line, the first closer stands that neither an opener in the text
+def opens_again(before: str, text: str, language: str) -> bool:
+    """Whether the same brackets are open behind a text as before it."""
+    found = _at(before, text, language)
+    opened = [opener for opener, _ in _at(before, "", language).openers]
+    return not found.closers and [opener for opener, _ in found.openers] == opened
+
+
+def inside(before: str, language: str) -> str:
+    """The mark of the comment or string of several lines in which the last line of a text begins; or ""."""
+    return _read(before[: before.rfind("\n") + 1], language).inside
+
+
+def first_surplus(before: str, text: str, allowed: str, language: str) -> int | None:
+    """Where in a text, behind what stands before it, the first closer stands that neither an opener in the text
     nor what is `allowed` accounts for.
     """
     depth, used = 0, 0
-    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language)):
+    line_prefix = before.rpartition("\n")[2]
+    for mark, start, _, _ in pieces(line_prefix + text, syntax_of(language), inside(before, language)):
         if start < len(line_prefix):
             continue
         if mark in CLOSER_OF:
@@ -81,14 +100,18 @@ def first_surplus(line_prefix: str, text: str, allowed: str, language: str) -> i
     return None
 
 
-def open_quote(line_prefix: str, text: str, language: str) -> str:
-    """The quote of a string that a text begins, behind the beginning of its line, and does not end; or ""."""
+def open_quote(line_prefix: str, text: str, language: str, inside: str = "") -> str:
+    """The quote of a string that a text begins, behind the beginning of its line, and does not end; or "".
+
+    `inside`: the mark of what the line begins in.
+    """
     whole = line_prefix + text
     begin = max(whole.rfind("\n") + 1, len(line_prefix))
     syntax, lone = syntax_of(language), ""
-    for mark, start, end, ended in pieces(whole, syntax):
+    for mark, start, end, ended in pieces(whole, syntax, inside):
         if not ended and end > start:
-            return mark if start >= len(line_prefix) and mark in TRIPLES else ""
+            is_own = start >= len(line_prefix) and not (inside and start == 0)
+            return mark if is_own and mark in TRIPLES else ""
         if not ended and start >= begin and mark in syntax.quotes and not _is_apostrophe(whole, start):
             lone = lone or mark
     return lone

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.brackets import Nesting, first_surplus, left_to_close, open_quote
-from tabby_lsp.completion.overtype import overtyped
+from tabby_lsp.completion.brackets import Nesting, first_surplus, inside, left_to_close, open_quote, opens_again
+from tabby_lsp.completion.overtype import CLOSERS
+from tabby_lsp.completion.parsing import is_right, judge
 from tabby_lsp.completion.prompt import is_closing
-from tabby_lsp.completion.scanner import TRIPLES, pieces, syntax_of
+from tabby_lsp.completion.scanner import TRIPLES
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.languages import language as facts_of
-from tabby_lsp.syntax import PARSE_MILLISECONDS, errors
 from tabby_lsp.text import begin_alike
 
 Filter = Callable[[str, CompletionContext], str]
 
 # What these are worth: `tests/eval/constants.py`, the starter in 300 holes of click, httpx and jsonschema. Values on
 # either side change no first line that is right. A shorter `FEWEST` shows 1.3 % more, none of it right. A shorter
-# window of `PARSED_BEFORE` hides one suggestion in 300, a longer one changes none. A longer `SHORT_LINE` lets one line
+# window (`parsing.PARSED_BEFORE`) hides one suggestion in 300, a longer one changes none. A longer `SHORT_LINE` lets one line
 # through that stands there already. The others change nothing here, and stay for the texts of their golden cases.
 
 # Lines that are so much alike say the same (Tabby's limits are 5 and 10 % of a line that may differ).
@@ -37,14 +36,13 @@ MOST_ALIKE = 5  # lines in a row, as in a table; more are a model that turns in 
 MOST_CLOSED = 64  # brackets; each may take a line with as much indentation as the text has
 WIDEST_INDENT = 100  # columns of one step: wider ones are tables
 FEWEST = 2  # characters: accepting takes a key, too
-# Characters around the cursor that are parsed: under a millisecond.
-PARSED_BEFORE, PARSED_AFTER = 4000, 1500
 MOST_HEADS = 64  # that are tried: a suggestion has no more tokens unless the settings say so
-MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
 # What says something, however short: no row of a table, and not one word, as what closes a block may be.
 _STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
-_STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
+
+
+_IMPORT = re.compile(r"\s*(?:import|from|using|use|#?include|#import|require|require_relative|@import)\b[^\n]*\w")
 
 
 def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
@@ -79,7 +77,7 @@ def cut_circles(text: str, context: CompletionContext) -> str:
     for share in (1.0, ALIKE):
         for first, last in _runs(lines, share):
             if _is_circle(lines, first, last, share):
-                return close_brackets("\n".join(lines[: first + 1]), context)
+                return closed_brackets("\n".join(lines[: first + 1]), context)
     blocks = re.split(r"\n[ \t]*\n", text)
     for number, (one, other) in enumerate(itertools.pairwise(blocks)):
         if "\n" in one.strip() and alike(one, other, ALIKE):
@@ -161,13 +159,23 @@ def _unit(text: str) -> str:
 
 
 def balance_brackets(text: str, context: CompletionContext) -> str:
-    """No closer that neither the text, the open brackets before it nor those right of the cursor account for."""
+    """No closer that neither the text, the open brackets before it nor those right of the cursor account for.
+
+    One that a grammar has nothing against stays, and so does one behind which as many are opened again, as in
+    `} else {` between two lines that are there, or one in the middle of sentences, as in `a) the first`.
+    """
     left = left_to_close(context.prefix, "", context.line_suffix + context.suffix, context.language)
     if left is None:
         return text
     over = re.sub(r"[^)\]}]", "", context.line_suffix) if is_closing(context.line_suffix) else ""
-    surplus = first_surplus(context.prefix.rpartition("\n")[2], text, left + over, context.language)
-    return text if surplus is None else text[:surplus].rstrip()
+    surplus = first_surplus(context.prefix, text, left + over, context.language)
+    if surplus is None or opens_again(context.prefix, text, context.language):
+        return text
+    if facts_of(context.language).has_sentences:  # to a grammar of these a bracket is a sign like any other
+        right = bool(text[surplus:].strip(CLOSERS + " \t"))
+    else:
+        right = bool(is_right(context)(text))
+    return text if right else text[:surplus].rstrip()
 
 
 def end_string(text: str, context: CompletionContext) -> str:
@@ -176,11 +184,11 @@ def end_string(text: str, context: CompletionContext) -> str:
     A docstring that breaks off ends with its last whole sentence, if it has one. One that only begins is left out.
     """
     line_prefix = context.prefix.rpartition("\n")[2]
-    quote = open_quote(line_prefix, text, context.language)
+    quote = open_quote(line_prefix, text, context.language, inside(context.prefix, context.language))
     behind = context.line_suffix
     if len(quote) == 3:  # which may end on a line of its own
         behind += next((line for line in context.suffix.split("\n") if line.strip()), "")
-    if not quote or behind.count(quote) % 2:
+    if not quote or behind.count(quote) % 2 or is_right(context)(text):
         return text
     text = text.rstrip()
     head, _, said = text.rpartition(quote)
@@ -195,6 +203,16 @@ def end_string(text: str, context: CompletionContext) -> str:
 
 
 def close_brackets(text: str, context: CompletionContext) -> str:
+    """The text with the closers of what it opened, where nothing behind the cursor closes it: unless it is right to a
+    grammar without them, or still wrong with them."""
+    closed = closed_brackets(text, context)
+    if closed == text:
+        return text
+    right = is_right(context)
+    return text if right(text) or right(closed) is False else closed
+
+
+def closed_brackets(text: str, context: CompletionContext) -> str:
     """The text with the closers of what it opened, where nothing behind the cursor closes it.
 
     What was opened on an earlier line is closed on a line of its own, indented as that one. What the line below is
@@ -227,31 +245,15 @@ def keep_parsing(text: str, context: CompletionContext) -> str:
     line_prefix = context.prefix.rpartition("\n")[2]
     if len(open_quote(line_prefix, text, context.language)) == 3:
         return text
-    before, after, indent = _parsed_window(context)
-    end = time.thread_time() + PARSE_MILLISECONDS / 1000  # for all parses: a busy machine must not change what is shown
-
-    def faults(tried: str) -> int | None:
-        left = round((end - time.thread_time()) * 1000)
-        if left <= 0:
-            return None
-        behind = context.line_suffix[overtyped(tried, context) :] + after
-        whole = before + with_body(tried, context.language) + behind
-        return errors(re.sub(rf"(?m)^[ \t]{{1,{indent}}}", "", whole) if indent else whole, context.language, left)
-
-    enough = faults("")
-    if enough is None or enough > MOST_FAULTS:
+    parses = judge(context)
+    if parses(text) is None:
         return text
-
-    def parses(tried: str) -> bool:
-        found = faults(tried)
-        return found is None or found <= enough  # where there is no telling it stays
-
     heads = _heads(text)
     for head in heads:
-        if parses(head):
+        if parses(head) is not False:  # where there is no telling it stays
             return head
     for head in heads:
-        closed = close_brackets(head, context)
+        closed = closed_brackets(head, context)
         if closed != head and parses(closed):
             return text if head == text else closed
     if not is_closing(context.line_suffix):
@@ -264,39 +266,6 @@ def _heads(text: str) -> list[str]:
     lines = text.split("\n", MOST_HEADS)
     heads = [head for count in range(min(len(lines), MOST_HEADS), 0, -1) if (head := "\n".join(lines[:count])).strip()]
     return [text, *heads] if len(lines) > MOST_HEADS else heads
-
-
-def with_body(text: str, language: str) -> str:
-    """A text whose last line may be a head, with a body that does nothing behind it."""
-    return text + facts_of(language).body if text.rstrip().endswith(":") else text
-
-
-def _parsed_window(context: CompletionContext) -> tuple[str, str, int]:
-    """What is parsed before and behind the cursor's line, and how far all of it is indented.
-
-    It begins and ends with lines of one depth, the smallest near the cursor, outside of strings of several lines: text
-    that is cut anywhere is full of faults.
-    """
-    before, after = context.prefix, context.suffix
-    first = max(0, len(before) - PARSED_BEFORE)
-    found = pieces(before, syntax_of(context.language))
-    in_strings = {place for each in found for place in range(max(first, each.start + 1), each.end)}
-    starts = [
-        (indentation(match[1]), match.start())
-        for match in _STATEMENT.finditer(before, first)
-        if match.start() not in in_strings
-    ]
-    if not starts:
-        return before[-PARSED_BEFORE:], after[:PARSED_AFTER], 0
-    indent, begin = min(starts)
-    end = min(len(after), PARSED_AFTER)
-    for match in _STATEMENT.finditer(after, 0, end + 1):
-        depth = indentation(match[1])
-        if depth < indent or (depth == indent and len(after) > PARSED_AFTER):
-            end = match.start()
-            if depth < indent:
-                break
-    return before[begin:], after[:end], indent
 
 
 def drop_trivial(text: str, context: CompletionContext) -> str:
@@ -351,6 +320,22 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
     return text
 
 
+def drop_known_imports(text: str, context: CompletionContext) -> str:
+    """No line that imports what the text around the cursor imports already, and nothing from there on."""
+    line_prefix = context.prefix.rpartition("\n")[2]
+    lines = (line_prefix + text).split("\n")
+    if not _IMPORT.match(lines[0]) and not any(map(_IMPORT.match, lines)):
+        return text
+    there = {
+        each.rstrip()
+        for each in (context.prefix[: len(context.prefix) - len(line_prefix)] + context.suffix).split("\n")
+    }
+    for number, line in enumerate(lines):
+        if _IMPORT.match(line) and line.rstrip() in there:
+            return "\n".join(lines[:number])[len(line_prefix) :].rstrip("\n") if number else ""
+    return text
+
+
 def overlap(written: Sequence[str], below: Sequence[str]) -> int:
     """How long the longest end of `written` is that `below` begins with (the search of Knuth, Morris and Pratt)."""
     borders = [0]  # for each beginning of `below`, the longest one that it ends with
@@ -383,6 +368,7 @@ FILTERS: tuple[Filter, ...] = (
     balance_brackets,
     trim_end,
     drop_repeated_suffix,
+    drop_known_imports,
     keep_parsing,
     drop_trivial,
 )

@@ -98,14 +98,14 @@ def _syntax(facts: Language) -> Syntax:
         marks.append(_line_comment(facts.comment, facts.after_blank))
         bodies[facts.comment] = _Body(re.compile(r"[^\n]*"), "", True, True)
     if facts.quotes:
-        bodies |= {mark: _Body(_content(mark, True), mark[-len(mark) // 2 :], mark in TRIPLES) for mark in facts.long}
+        bodies |= {mark: _Body(_content(mark, True), _closer(mark), mark != "`") for mark in facts.long}
     for quote in facts.quotes or '"':  # which is around the value of a tag
         bodies.setdefault(quote, _Body(_content(quote), quote, False))
     if facts.characters:
         bodies["'"] = _Body(re.compile(r"(?:\\[^\n]{1,9}?|[^'\\\n])(?=')"), "'", False)
     strings = [each for each in bodies if not bodies[each].is_comment]
     marks += map(re.escape, sorted(strings, key=len, reverse=True))
-    return Syntax(re.compile("|".join((*marks, "[][(){}]"))), bodies, facts.quotes)
+    return Syntax(re.compile("|".join((*marks, "[][(){}]"))), bodies, facts.quotes + "`" * ("`" in facts.long))
 
 
 def syntax_of(language: str) -> Syntax:
@@ -117,6 +117,10 @@ def _line_comment(mark: str, after_blank: bool) -> str:
         return rf"(?<!\w){mark}(?!\w)"
     before = r"\S" if after_blank else r"\\"
     return rf"(?<!{before}){re.escape(mark)}"
+
+
+def _closer(mark: str) -> str:
+    return '"' if mark == '@"' else mark
 
 
 def _content(mark: str, several: bool = False) -> re.Pattern[str]:

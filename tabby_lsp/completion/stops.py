@@ -11,7 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tabby_lsp.completion.blocks import PLAIN, begins_block, begins_by_words, blocks_of, is_complete, leaves_open
+from tabby_lsp.completion.blocks import (
+    PLAIN,
+    begins_block,
+    begins_by_words,
+    blocks_of,
+    end_tag,
+    is_complete,
+    leaves_open,
+)
 from tabby_lsp.completion.brackets import Nesting
 from tabby_lsp.completion.prompt import is_closing
 from tabby_lsp.data import CompletionContext
@@ -103,7 +111,8 @@ class Stops:
 
     def _following_line(self, text: str) -> Stop | None:
         """Ends before a complete line that is the one below the cursor: the model has caught up with the suffix."""
-        if len(self._rules.following.strip()) < 3:
+        # Closers too short to tell, and what many comments begin with, may stand in the text as well.
+        if len(self._rules.following.strip()) < 3 or not self._rules.following.strip(" \t/*#-"):
             return None
         end = self._line if self._line >= 0 else text.find("\n", self._searched)
         while end >= 0:
@@ -129,6 +138,9 @@ class _Scope:
         self._base = indentation(head)
         self._by_words = begins_by_words(head, rules.language)
         self._words = blocks_of(rules.language).words if self._by_words else PLAIN.words
+        self._end_tag = end_tag(head, rules.language)
+        if self._end_tag:
+            self._words = (self._end_tag,)
         # The brackets of the head, until they are closed.
         self._brackets = Nesting(rules.language).read(head + "\n") if leaves_open(head, rules.language) else None
         self._end = self._kept = length  # of the complete lines so far, of the last one that is not blank
@@ -161,17 +173,22 @@ class _Scope:
         closed = self._brackets is not None and not self._brackets.read(line + "\n").openers
         if closed:
             self._brackets = None
-        closes = blocks_of(self._language).closer.match(word) is not None and indentation(line) == self._base
+        closes = self._is_closer(word) and indentation(line) == self._base
         if (closed or closes) and not (self._brackets or begins_block(line, self._language)):
             return Stop(end, "scope end")
         return None
+
+    def _is_closer(self, word: str) -> bool:
+        if self._end_tag and word.startswith("</"):
+            return word.startswith(self._end_tag)
+        return blocks_of(self._language).closer.match(word) is not None
 
     def _is_outside(self, line: str, word: str) -> bool:
         """Whether a line is no part of what the head began."""
         indent, blocks = indentation(line), blocks_of(self._language)
         if indent != self._base or self._blank_start or not self._opens:
             return indent < self._base
-        return not (blocks.closer.match(word) or (self._by_words and blocks.middle.match(word)))
+        return not (self._is_closer(word) or (self._by_words and blocks.middle.match(word)))
 
 
 def indentation(line: str) -> int:

@@ -120,9 +120,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There is no model, and there will be none."""
+    """There is no model, and there will be none. `room`: bytes that it may take, if it needs more."""
 
     reason: str
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from tabby_lsp.completion.filters import with_body
+from tabby_lsp.completion.parsing import with_body
 from tabby_lsp.evaluation.holes import IDENTIFIER, Hole
 from tabby_lsp.syntax import errors
 

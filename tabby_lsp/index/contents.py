@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from tabby_lsp.languages import built_in, language_of_path
+from tabby_lsp.languages import built_in, language, language_of_path
 
 HEAD_BYTES = 16 << 10  # of a file are looked at to say what it is: behind a long licence the code has begun
 
@@ -40,6 +40,19 @@ def is_secret(path: str) -> bool:
     language = built_in().languages[language_of_path(name, built_in())]
     is_data = language.kind not in _PROGRAMS and language.id not in _DOCUMENTS
     return is_data and _SECRET_UNLESS_CODE.fullmatch(name) is not None
+
+
+# Folders and parts of names, besides what each language calls its tests.
+_TEST = re.compile(r"(^|[/._-])(tests?|spec|testing|mocks?|bench(es)?|examples?)([/._-]|$)", re.IGNORECASE)
+
+
+def is_test(path: str) -> bool:
+    """Whether a file is a test, or an example, by its path with "/"."""
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    return bool(_TEST.search(path)) or any(
+        stem.startswith(before) and stem.endswith(after) and len(stem) > len(before) + len(after)
+        for before, _, after in (each.partition("{}") for each in language(language_of_path(path)).tests)
+    )
 
 
 _BINARY = frozenset(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tabby_lsp.processes import machine
 
 # To be raised whenever other things are stored, or `outline` or `tokens` say other things of the same text.
-VERSION = 3
+VERSION = 4
 PATIENCE = 60  # seconds that a change waits for the other writer, who holds the file for far less than one
 OPENING = 10  # seconds that it may take until the file can be opened, if others are doing so as well
 
@@ -26,10 +26,9 @@ _Result = TypeVar("_Result")
 
 _SCHEMA = (
     "CREATE TABLE roots (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, scanned REAL)",
-    "CREATE TABLE files (id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL, name TEXT NOT NULL,"
+    "CREATE TABLE files (id INTEGER PRIMARY KEY, root INTEGER NOT NULL, path TEXT NOT NULL,"
     " language TEXT NOT NULL, hash BLOB NOT NULL, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL,"
     " lines INTEGER NOT NULL, buffer INTEGER NOT NULL, UNIQUE (root, path))",
-    "CREATE INDEX files_by_name ON files (name COLLATE NOCASE)",
     "CREATE INDEX files_of_buffers ON files (buffer) WHERE buffer",
     "CREATE TABLE symbols (file INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, scope TEXT NOT NULL,"
     " first INTEGER NOT NULL, last INTEGER NOT NULL, signature TEXT NOT NULL, doc TEXT NOT NULL)",

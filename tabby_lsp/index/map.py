@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.parts import Symbol
 from tabby_lsp.index.passages import FileUses
 from tabby_lsp.index.pieces import head
 from tabby_lsp.index.plan import FileKey
-from tabby_lsp.index.siblings import is_test
 
 CHARACTERS_A_TOKEN = 3.5  # of code and names; a model's own count differs by a fifth
 MOST_DEFINERS = 4  # files that define a name: more, and nobody can tell which of them is meant

@@ -191,7 +191,7 @@ class Work:
         if over:
             self._scan = None
             pause = SHARE * self._spent
-            if self._upkeep.total:
+            if self._upkeep.first:
                 pause = min(pause, FIRST_PAUSE)
             self._rest = 0.0 if self._forced else time.monotonic() + pause
             if not self._watched:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.entry import FIELDS
 from tabby_lsp.index.passages import Passage
 from tabby_lsp.index.question import RELATED, Concept
-from tabby_lsp.index.siblings import is_test
 from tabby_lsp.index.words import tokens
 from tabby_lsp.languages import language
 

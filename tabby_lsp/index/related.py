@@ -1,5 +1,5 @@
-"""What else helps to go on at a place: definitions of the names near it, the class that is being written, tests, what
-was edited or looked at lately, and pieces that look like it.
+"""What else helps to go on at a place: definitions of the names near it, the class that is being written, what was
+edited or looked at lately, and pieces that look like it.
 
 Knows neither tokens nor prompts: the room is in characters, the best comes last, nearest to what is completed. Each
 piece says why it is there. All of it comes from the index, which has what is unsaved and nothing that must not be
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tabby_lsp import languages
 from tabby_lsp.data import CompletionContext, Snippet
@@ -21,7 +21,6 @@ from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.index.pieces import File, Part, Piece, Span, heads, inner_scope, members, of_hit
 from tabby_lsp.index.recent import RecentWork
 from tabby_lsp.index.search import Hit, Search
-from tabby_lsp.index.siblings import siblings
 from tabby_lsp.index.symbols import Symbol
 
 LINES_ABOVE, LINES_BELOW = 12, 4  # whose names are looked up
@@ -33,13 +32,15 @@ SHORTEST_NAME = 3
 WHOLE_LINES = 12  # of a definition; of a longer one the head, and of a class the heads of what is in it
 # Of the lines above the last few say most of what comes: with four of them instead of twelve, and the weight below,
 # 28.7 % of the missing names are found instead of 26.0 (tests/eval/coverage.py on ten trees in eight languages, 1,937
-# names, 3,500 characters; tried with another seed). To show the part of a hit that is most like it brought nothing.
-ALIKE_ABOVE, ALIKE_PIECES, ALIKE_LINES = 4, 5, 16
-LEAST_HEADS, SIBLING_HEADS, VIEWED_HEADS = 3, 12, 10  # fewer say too little, more say too much of a whole file
+# names, 3,500 characters; tried with another seed). Eight pieces instead of five find one name in a hundred more (three
+# seeds, 4,832 names), twelve no more than eight. To show the part of a hit that is most like it brought nothing; nor
+# did lines below the cursor, the name of the function around it, and far parts of the same file.
+ALIKE_ABOVE, ALIKE_PIECES, ALIKE_LINES = 4, 8, 16
+LEAST_HEADS, VIEWED_HEADS = 3, 10  # fewer say too little, more say too much of a whole file
 MOST_BASES, MOST_EDITS, MOST_VIEWED = 3, 3, 2
 EDIT_ABOVE, EDIT_BELOW, EDIT_LINES = 2, 2, 20  # around an edit; of a function that is shown as a whole
 # What a piece is worth beside the definition of a name on the cursor's line, which is 1, or 2 if it is imported.
-CLASS_WEIGHT, BASE_WEIGHT, ALIKE_WEIGHT, EDIT_WEIGHT, SIBLING_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.8, 0.6, 0.25, 0.1
+CLASS_WEIGHT, BASE_WEIGHT, ALIKE_WEIGHT, EDIT_WEIGHT, VIEWED_WEIGHT = 1.2, 1.0, 0.8, 0.6, 0.1
 
 # How likely it is that a name means this: other files have variables of the same name, and classes the same methods.
 _CERTAIN = {"variable": 0.25, "method": 0.5}
@@ -88,7 +89,6 @@ def related(
     found = [
         *_definitions(search, place),
         *_class(search, place),
-        *_siblings(search, place),
         *_edited(search, place, lately),
         *_viewed(search, place, lately),
         *_alike(search, place),
@@ -226,45 +226,7 @@ def _classes(search: Search, name: str) -> list[Hit]:
     return [hit for hit in search.definitions(name, MOST_OF_A_NAME) if hit.kind == "class"]
 
 
-# --- other files: by their names, and by what was done lately
-
-
-def _siblings(search: Search, place: _Place) -> Iterator[Piece]:
-    """Of each the definition that has a name near the cursor in its own, or else all heads."""
-    said = {name.lower(): why for name, why in siblings(place.file.name).items()}
-    hits = [hit for hit in search.files_called(tuple(said)) if _path(hit) != place.file] if said else []
-    nearest: dict[str, Hit] = {}
-    for hit in sorted(hits, key=lambda each: _distance(each, place.file)):
-        nearest.setdefault(said[PurePosixPath(hit.path).name.lower()], hit)
-    near = {_bare(each.name): place.weights[each.name] for each in place.symbols if each.name in place.weights}
-    for why, hit in nearest.items():
-        symbols = place.outline(_path(hit))
-        called = [each for each in symbols if each.kind in ("function", "method")]
-        weight, best = max(((_nearness(each.name, near), -i) for i, each in enumerate(called)), default=(0.0, 0))
-        about = called[-best] if weight else None
-        short = about is not None and about.last - about.first < WHOLE_LINES
-        lines = search.lines(_path(hit), about.first, about.last) if about and short else None
-        if lines is not None:
-            yield of_hit(lines, lines.text, why, SIBLING_WEIGHT + weight / 2)
-        else:
-            yield Piece((hit.root, hit.path), heads(symbols, SIBLING_HEADS), why, SIBLING_WEIGHT)
-
-
-def _distance(hit: Hit, file: Path) -> tuple[int, int, str]:
-    """How far apart two files lie: by the folders that they share the names of, then by how deep the one is."""
-    return -len({*_path(hit).parts} & {*file.parts}), hit.path.count("/"), hit.path
-
-
-def _nearness(name: str, near: Mapping[str, float]) -> float:
-    """How near the cursor something of this file is that has a name in its own, as a test has that of what it tests."""
-    bare = _bare(name)
-    if len(bare) < SHORTEST_NAME:
-        return 0.0
-    return max((weight for each, weight in near.items() if each and (each in bare or bare in each)), default=0.0)
-
-
-def _bare(name: str) -> str:
-    return name.replace("_", "").lower()
+# --- other files by what was done lately
 
 
 def _edited(search: Search, place: _Place, lately: RecentWork) -> Iterator[Piece]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tabby_lsp.index.contents import is_test
 from tabby_lsp.index.database import VERSION
 from tabby_lsp.index.entry import storable, unpacked
 from tabby_lsp.index.passages import FileUses, Passage
 from tabby_lsp.index.question import Question
 from tabby_lsp.index.ranking import reach
-from tabby_lsp.index.siblings import is_test
 from tabby_lsp.index.symbols import Import, Symbol
 from tabby_lsp.index.words import tokens
 from tabby_lsp.text import split_lines
@@ -35,7 +35,7 @@ QUESTION_PLACES, CANDIDATES = 200_000, 150
 NAMES_WEIGHT = 5.0  # of names beside the text, in the order of candidates
 MOST_NAMED = 5
 MOST_WEIGHED = 20_000  # files of which a map is made: that takes some seconds and 150 MB
-SAME_NAME = 200  # definitions of one name, or files, among which the best are chosen
+SAME_NAME = 200  # definitions of one name among which the best are chosen
 
 _WORD = re.compile(r"[\w$]+")
 _FILE = "roots.path, files.path, language"
@@ -81,14 +81,6 @@ class Search:
         rows = self._rows(query, (storable(name), storable(name), SAME_NAME))
         rows.sort(key=lambda row: (is_test(row[2]), row[10].count(".") + bool(row[10]), row[2].count("/"), row[1:5]))
         return [self._definition(row, 1 / (1 + rank)) for rank, row in enumerate(rows[:limit])]
-
-    def files_called(self, names: Sequence[str], limit: int = SAME_NAME) -> list[Hit]:
-        """Files that have one of these names, in any case; without texts."""
-        query = (
-            f"SELECT {_FILE}, 0, max(lines - 1, 0) FROM files JOIN roots ON roots.id = root"
-            f" WHERE files.name COLLATE NOCASE IN ({', '.join('?' * len(names))}) LIMIT ?"
-        )
-        return [_without_text(*row) for row in self._rows(query, (*map(storable, names), limit))]
 
     def place(self, path: Path) -> tuple[str, str] | None:
         """The root and the path there, as hits have them; None if the file is not in the index."""
@@ -325,10 +317,6 @@ class Search:
             if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 self.close()
         return self._database
-
-
-def _without_text(root: str, path: str, language: str, first: int, last: int, *symbol: str) -> Hit:
-    return Hit(root, path, language, first, last, "", 1.0, *symbol)
 
 
 def _import(module: str, names: str, alias: str) -> Import:

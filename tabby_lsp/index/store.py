@@ -227,9 +227,8 @@ def _replace(database: sqlite3.Connection, root: int, entry: Entry, buffer: bool
     row = database.execute("SELECT id FROM files WHERE root = ? AND path = ?", (root, entry.path)).fetchone()
     values = (entry.language, entry.hash, entry.stamp.mtime_ns, entry.stamp.size, entry.lines, buffer)
     if row is None:
-        insert = "INSERT INTO files (language, hash, mtime_ns, size, lines, buffer, root, path, name)"
-        named = (root, entry.path, entry.path.rpartition("/")[2])
-        id = database.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *named)).lastrowid or 0
+        insert = "INSERT INTO files (language, hash, mtime_ns, size, lines, buffer, root, path)"
+        id = database.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, root, entry.path)).lastrowid or 0
     else:
         id = row[0]
         update = "UPDATE files SET language = ?, hash = ?, mtime_ns = ?, size = ?, lines = ?, buffer = ? WHERE id = ?"

@@ -95,7 +95,7 @@ def _read(
 
 
 def _reading(text: str, language: str) -> Reading | None:
-    if not syntax.has_grammar(language):
+    if not query(language):
         return None
     found = syntax.read(text, language, query(language))
     if found is None or language not in _MAY_BE:
@@ -113,11 +113,12 @@ def _unclear(captures: Iterable[Capture]) -> set[int]:
 
 @cache
 def query(language: str) -> str:
-    """The text of the query for a language that has a grammar."""
+    """The text of the query for a language; "" if there is none."""
     grammar = languages.language(language).grammar
     folder = files("tabby_lsp.index").joinpath("queries")
     names = _QUERIES_OF.get(grammar, (grammar,))
-    return "\n".join(folder.joinpath(f"{name}.scm").read_text(encoding="utf-8") for name in names)
+    found = [folder.joinpath(f"{name}.scm") for name in names]
+    return "\n".join(each.read_text(encoding="utf-8") for each in found if each.is_file())
 
 
 Thing = tuple[Capture, Sequence[Capture]]  # what is defined or imported, and its parts

@@ -28,6 +28,7 @@ from tabby_lsp.languages import language_of_path
 from tabby_lsp.processes import machine
 
 MOST_BATCH_BYTES = 100_000  # of files that are written together: some tens of milliseconds
+COUNT_SECONDS = 3.0  # in which files are counted before they are read: some 100,000 of them
 ENTRIES_A_STEP = 200  # of a walk over files that have not changed
 # After which a process that is still at one file ends. Parses have their own, far shorter limit; the longest that a
 # file may take in good order is the store's patience with other writers.
@@ -65,6 +66,7 @@ class Upkeep:
         self.store = Store.open(Path(plan.database))
         self.state = IndexState(scanning=True)
         self.done = self.total = 0
+        self.first = False  # whether the scan is one that reads everything
         self._plan = plan
         self._rules = {
             folder: Rules((*plan.ignore, *others_inside(folder, plan.folders)), plan.most_bytes)
@@ -83,7 +85,8 @@ class Upkeep:
         started = time.monotonic()
         tally = _Tally()
         self.done = self.total = 0
-        if self.store.counts().files <= len(self._buffers):  # nothing yet from the disk
+        self.first = self.store.counts().files <= len(self._buffers)  # nothing yet from the disk
+        if self.first:
             yield from self._count()
         for folder in self._plan.folders:
             yield from self._scan_folder(folder, tally)
@@ -95,12 +98,16 @@ class Upkeep:
         self.refresh()
 
     def _count(self) -> Iterator[None]:
-        """How many files there are, for the progress of a long scan: no file is opened for that."""
+        """How many files there are, for the progress of a long scan; 0 if that would take long. None is opened."""
+        until = time.monotonic() + COUNT_SECONDS
         for folder in self._plan.folders:
             for number, each in enumerate(walk.walk(Path(folder), self._rules[folder], lambda path, stamp: True)):
                 self.total += isinstance(each, Found)
                 if number % ENTRIES_A_STEP == 0:
                     yield
+                    if time.monotonic() > until:
+                        self.total = 0
+                        return
 
     def _scan_folder(self, folder: str, tally: _Tally) -> Iterator[None]:
         root, seen, size = Path(folder), set[str](), 0

@@ -20,7 +20,7 @@ from tabby_lsp.processes.sysfiles import ROOT, number_in, said_by
 ON_BATTERY = "on battery"
 TOO_HOT = "the processor is slowed down because it is too hot"
 
-LOOK_SECONDS = 15.0  # some batteries take a tenth of a second to answer
+LOOK_SECONDS = 30.0  # some batteries take a tenth of a second to answer, and to ask wakes the processor
 # Of the time since the last look. Processors slow themselves down for moments at each burst of work.
 HOT_SHARE = 0.1
 

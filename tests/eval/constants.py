@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tabby_lsp.completion import confidence, filters, prompt, stops
+from tabby_lsp.completion import confidence, filters, parsing, prompt, stops
 from tabby_lsp.completion.layout import choose_layout
 from tabby_lsp.completion.overtype import overtyped
 from tabby_lsp.completion.pipeline import Budget, cleaned
@@ -44,9 +44,9 @@ TRIED: tuple[Constant, ...] = (
     (filters, "SHORT_LINE", (5, 20)),
     (filters, "MOST_ALIKE", (3, 8)),
     (filters, "FEWEST", (1, 4)),
-    (filters, "PARSED_BEFORE", (1000, 16000)),
-    (filters, "PARSED_AFTER", (400, 6000)),
-    (filters, "MOST_FAULTS", (1, 20)),
+    (parsing, "PARSED_BEFORE", (1000, 16000)),
+    (parsing, "PARSED_AFTER", (400, 6000)),
+    (parsing, "MOST_FAULTS", (1, 20)),
 )
 TRIED_BY_WRITING: tuple[Constant, ...] = (
     (prompt, "SUFFIX_SHARE", (0.125, 0.5)),
