@@ -42,13 +42,15 @@ from tabby_lsp.processes import git
 from tabby_lsp.settings import Settings
 
 ONLY_THOUGHTS = "The model has thought, and come to no answer in {tokens} tokens. Ask with a larger max_tokens."
+LOOPED = "The model began to repeat itself, and was stopped. A higher temperature or a larger model does so less."
+CUT = "The answer ends here because it has {tokens} tokens: there is room for more with a larger max_tokens."
 NO_ANSWER = "The model has written nothing."
 NOTHING_FOUND = "Nothing in the repository was found to fit this question: the answer rests on the model alone."
 
 CHANGES_SHARE = 1 / 2  # of the context, for a diff: the rest is for subjects, the message and a model's own counts
 MOST_CHARACTERS_A_TOKEN = 8  # of a text: code has 3 to 4, prose 4 to 5
 
-STOP, LENGTH = "stop", "length"
+STOP, LENGTH, REPETITION = "stop", "length", "repetition"
 
 
 AS_SUITS = Parameters()
@@ -232,11 +234,16 @@ class Assistant:
         info = await engine.ready()
         usage = Usage(written.evaluated + written.reused, written.reused, written.generated)
         notes = [*made.notes, *filter(None, [form.note])]
+        if written.end == REPETITION:
+            notes.append(LOOPED)
+        elif written.end == LENGTH and reader.text.strip():
+            notes.append(CUT.format(tokens=written.generated))
         if not reader.text.strip():
             notes.append(ONLY_THOUGHTS.format(tokens=written.generated) if reader.thoughts.strip() else NO_ANSWER)
         by_number = {each.number: each for each in made.excerpts}
         cited = tuple(by_number[number] for number in reader.cited)
-        return Reply(reader.text, reader.thoughts, written.end, usage, cited, made.excerpts, tuple(notes), info.name)
+        end = LENGTH if written.end == LENGTH else STOP
+        return Reply(reader.text, reader.thoughts, end, usage, cited, made.excerpts, tuple(notes), info.name)
 
     async def _raw(
         self, engine: Engine, made: Prompt, form: Form, parameters: Parameters, on_text: Callable[[str], None]
