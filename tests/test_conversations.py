@@ -43,7 +43,7 @@ class Server:
         self.settings, self.disabled = Settings(), None
         self.shown: list[str] = []
         self.messages: list[str] = []
-        self.edits = 0
+        self.edited = 0
         self.refuses = 0  # so many of the next edits
         self.between: Callable[[], None] = lambda: None  # what the user does before the next edit
         self.tasks: list[asyncio.Task[Any]] = []
@@ -79,7 +79,7 @@ class Server:
         if self.refuses or opened is None or version not in (None, opened.version):
             self.refuses = max(0, self.refuses - 1)
             return lsp.ApplyWorkspaceEditResult(applied=False)
-        self.edits += 1
+        self.edited += 1
         assert isinstance(edit, lsp.TextEdit)
         self.change(uri, edit.new_text, edit.range)
         return lsp.ApplyWorkspaceEditResult(applied=True)
@@ -136,7 +136,7 @@ async def test_a_question_is_written_sent_and_answered_where_it_stands(monkeypat
     said = document.messages(text)
     assert [each.role for each in said] == ["user", "assistant"] and said[0].content == "Why?"
     assert said[1].content.startswith("One line.\n\n```py\nx = 1\n```\n\\## You\nEnd.")
-    assert text.endswith("## You\n\n") and document.WRITING not in text and server.edits >= 3
+    assert text.endswith("## You\n\n") and document.WRITING not in text and server.edited >= 3
     server.type_at_end(uri, "And then?\n")
     await talk.send()
     await answered(server)
@@ -151,7 +151,7 @@ async def test_what_the_user_changes_meanwhile_stays(monkeypatch: pytest.MonkeyP
     title = lsp.Range(lsp.Position(1, 0), lsp.Position(1, 0))
     server.between = lambda: server.change(uri, "<!-- mine -->\n", title) if versioned else None
     await talk.send()
-    while server.edits < 2:
+    while server.edited < 2:
         await asyncio.sleep(0.001)
     server.change(uri, "<!-- and mine -->\n", title)
     await answered(server)

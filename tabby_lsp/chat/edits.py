@@ -70,6 +70,19 @@ def rewritten(answer: str, passage: str, ended: bool = True) -> str:
     return text
 
 
+def written_so_far(answer: str, passage: str) -> str:
+    """What of a passage's new text an answer holds that is still being written; its last line may be a part of one."""
+    opening = _FENCE.search(answer)
+    if opening is None or len(answer) <= opening.end():
+        return ""
+    code = answer[opening.end() + 1 :]
+    closing = re.search(rf"^[ \t]*{re.escape(opening[1])}", code, re.MULTILINE)
+    lines = (code[: closing.start()] if closing else code).lstrip("\n").split("\n")
+    first = next((line for line in passage.split("\n") if line.strip()), "")
+    wanted, found = (_BLANKS.match(line)[0] for line in (first, lines[0]))  # type: ignore[index]
+    return "\n".join(wanted + line[len(found) :] if line.startswith(found) else line for line in lines)
+
+
 def _code_of(answer: str, passage: str, ended: bool) -> str:
     """The code of an answer: its first fence, or all of it where it has none and looks like the passage."""
     opening = _FENCE.search(answer)

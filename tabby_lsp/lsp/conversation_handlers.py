@@ -1,4 +1,4 @@
-"""What an editor may ask of conversations: commands, code actions, code lenses, links and definitions."""
+"""What an editor may ask of conversations: commands, code lenses, links and definitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ def register(server: TabbyServer) -> None:
     server.command(STOP)(_stop)
     server.feature(lsp.TEXT_DOCUMENT_CODE_LENS)(_on_code_lens)
     server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_LINK)(_on_document_link)
-    server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION)(_on_code_action)
 
 
 async def register_definitions(server: TabbyServer) -> None:
@@ -55,10 +54,6 @@ def _argument(arguments: Sequence[Any]) -> Mapping[str, Any]:
 def _string(asked: Mapping[str, Any], name: str) -> str:
     value = asked.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _on_code_action(ls: TabbyServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
-    return ls.conversations.actions(params.text_document.uri)
 
 
 def _on_code_lens(ls: TabbyServer, params: lsp.CodeLensParams) -> list[lsp.CodeLens]:

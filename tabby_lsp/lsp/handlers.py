@@ -12,7 +12,7 @@ from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
-from tabby_lsp.lsp import conversation_handlers, convert
+from tabby_lsp.lsp import conversation_handlers, convert, editing
 from tabby_lsp.lsp.chat import on_chat
 from tabby_lsp.lsp.dialogue import refuse
 from tabby_lsp.lsp.frames import FrameReader
@@ -42,6 +42,7 @@ def create_server(read: Read = lambda: ((), ())) -> TabbyServer:
     server.feature("tabby/status")(on_status)
     server.feature("tabby/chat")(on_chat)
     conversation_handlers.register(server)
+    editing.register(server)
     server.command("tabby.status")(status_command)
     server.command("tabby.restart")(restart_command)
     server.command("tabby.reindex")(reindex_command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
@@ -62,6 +63,7 @@ class TabbyServer(LanguageServer):
         self.index = Indexing(self.notify_status)
         self.models = Models(self)
         self.conversations = Conversations(self)
+        self.edits: OrderedDict[str, Any] = OrderedDict()  # that were worked out, by their ids: see `editing`
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
