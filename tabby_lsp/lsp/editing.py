@@ -28,6 +28,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from tabby_lsp.chat import edits, tasks
 from tabby_lsp.chat.conversation import ChatError
 from tabby_lsp.chat.edits import Hunk, NoEdit
+from tabby_lsp.chat.markdown import fenced
 from tabby_lsp.lsp import chat, convert, progress
 from tabby_lsp.lsp.dialogue import Result, refuse, tell
 from tabby_lsp.lsp.documents import Document
@@ -181,9 +182,8 @@ async def ask_command(ls: TabbyServer, *arguments: Any) -> Result:
         return refuse(ls, str(error))
     path = path_of_url(target.uri)
     lines = "".join(target.text.splitlines(keepends=True)[target.first : target.end])
-    fence = edits.fence_around(lines)
     where = f"`{path.name if path else target.uri}`, lines {target.first + 1}-{target.end}"
-    question = f"{target.instruction}\n\n{where}:\n\n{fence}{target.language}\n{lines.rstrip()}\n{fence}"
+    question = f"{target.instruction}\n\n{where}:\n\n{fenced(lines.rstrip(), target.language)}"
     if why := await asyncio.to_thread(_why_withheld, ls, target.uri):
         return refuse(ls, f"{where} is not given to a model: it is {why}.")
     opened = await ls.conversations.open(question)
