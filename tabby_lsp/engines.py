@@ -191,11 +191,13 @@ class Engines:
             await self.wanted(role)
 
     def needs_restart(self, settings: Settings) -> tuple[str, ...]:
-        """The roles whose models must be loaded anew for these settings: another one, or one where there is none."""
+        """The roles whose models must be loaded anew for these settings: another one, or one for completion where there
+        is none. That of chat is tried again when it is needed."""
         before = self._settings
         if before is None or settings == before:
             return ()
-        failed = [role for role, state in self.states.items() if state.phase == "failed" and state.info is None]
+        state = self.states[COMPLETION]
+        failed = (COMPLETION,) if state.phase == "failed" and state.info is None else ()
         return tuple(role for role in ROLES if role in failed or model_part(settings, role) != model_part(before, role))
 
     def settle(self, settings: Settings) -> None:
@@ -219,7 +221,8 @@ class Engines:
         if self._loading is not None:
             self._loading.cancel()
         await asyncio.gather(*(engine.close() for engine in self._open))
-        self._changed.set()  # also who waits for a state that will not come
+        self._changed.set()  # who waits for a state looks once more
+        self._changed.clear()
 
     async def _start(self, role: str, settings: Settings) -> None:
         try:
@@ -298,7 +301,7 @@ def _with_what_fits(role: str, state: EngineState) -> EngineState:
 def _still_taking(engine: Engine) -> int:
     """Bytes that count as free and that an engine will take, or has mapped: without them it would be slow as a disk."""
     info = engine.state.info
-    if engine.pid is None or (info is not None and info.gpu_layers):
+    if engine.pid is None or (info.gpu_layers if info else engine.state.settled):
         return 0
     needed = info.memory_needed if info else _guess(engine.model.path)
     taken = machine.taken_memory(engine.pid)

@@ -19,7 +19,7 @@ from editor import Editor, Json, child_name, command_line, gone
 
 from tabby_lsp import engines as engines_module
 from tabby_lsp.commands import doctor
-from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
+from tabby_lsp.data import CompletionContext, CompletionRequest, OwnModel, Sampling, Segment
 from tabby_lsp.engine.client import UNLOADED, Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Ping, Write
 from tabby_lsp.engines import CHAT, COMPLETION, Engines, model_settings
@@ -213,6 +213,8 @@ async def test_closing_while_chat_is_loading_leaves_no_process(second: Path) -> 
         assert gone(pid)
         with pytest.raises(EngineError, match="shutting down"):
             await engines.wanted(CHAT)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(engines.changed(), 0.01)
 
 
 # --- unloaded
@@ -316,6 +318,9 @@ async def test_a_second_model_that_does_not_fit_is_refused_and_the_first_stays(
         with pytest.raises(EngineError, match=r"does not fit in memory.* 0\.00 GiB are free"):
             await engines.wanted(CHAT)
         assert engines.states[CHAT].phase == "failed"
+        assert completer(engines).reserved() == 0, "what was refused takes nothing"
+        assert engines.needs_restart(replace(of, models=(OwnModel("x", "/x.gguf"),))) == (COMPLETION, CHAT)
+        assert engines.needs_restart(replace(of, completion=replace(of.completion, seed=1))) == ()
         assert "None of those that `tabby-lsp models` recommends would fit." in engines.states[CHAT].reason
         assert (await complete(completer(engines)).result).generated > 0
         monkeypatch.setattr(machine, "taken_memory", lambda pid: 1 << 50)

@@ -100,12 +100,12 @@ class TabbyServer(LanguageServer):
         else:
             self.engines.settle(self.settings)
 
-    def read_settings(self, restarts: bool = False) -> None:
-        """Reads config.toml again, before a restart, or with one of the engines that it changes. What is wrong with it
-        is said again, too: somebody has just changed it."""
+    def read_settings(self) -> None:
+        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
+        changed it."""
         self.layers, self.problems = self._read()
         self._warned.clear()
-        self.configure(restarts)
+        self.configure(restarts=False)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
