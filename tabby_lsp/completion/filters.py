@@ -25,8 +25,8 @@ Filter = Callable[[str, CompletionContext], str]
 
 # What these are worth: `tests/eval/constants.py`, the starter in 300 holes of click, httpx and jsonschema. Values on
 # either side change no first line that is right. A shorter `FEWEST` shows 1.3 % more, none of it right. A longer
-# `SHORT_LINE` lets one line through that stands there already. The others change nothing here, and stay for the texts of
-# their golden cases.
+# `SHORT_LINE` lets one line through that stands there already. The others change nothing here, and stay for the texts
+# of their golden cases.
 
 # Lines that are so much alike say the same (Tabby's limits are 5 and 10 % of a line that may differ).
 NEARLY, ALIKE = 0.95, 0.9
