@@ -98,6 +98,7 @@ def test_a_block_goes_on_behind_a_closer_that_opens_the_next() -> None:
         ("yaml", "  - name: ├Check out\n    uses: checkout┤\n  - name: Build\n"),
         ("makefile", "all: ├build\n\tcc -o a a.c\n\tstrip a┤\nclean:\n"),
         ("markdown", "- a ├long item\n  goes on┤\n- another\n"),
+        ("markdown", "```go\n\tif x ├{\n\t\tf()\n\t}┤\n\tg()\n```\n"),
         ("html", "<ul>\n  <li├>\n    a\n  </li>┤\n  <li>\n"),
         ("html", "<ul>\n  <li├>\n    a┤\n  </p>\n"),
         ("markdown", "```├python\nx = 1\n\ny = f(\n```┤\nText.\n"),

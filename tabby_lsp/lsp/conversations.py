@@ -238,7 +238,8 @@ class Conversations:
         else:
             whole = lsp.WorkspaceEdit(changes={uri: [edit]})
         try:
-            params = lsp.ApplyWorkspaceEditParams(edit=whole, label="Tabby")
+            # Without a label: Neovim writes one into its messages, at every edit.
+            params = lsp.ApplyWorkspaceEditParams(edit=whole)
             return (await self._server.workspace_apply_edit_async(params)).applied
         except JsonRpcException as error:
             log.warning("workspace/applyEdit: %.300s", error)
