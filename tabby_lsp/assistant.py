@@ -25,6 +25,7 @@ from tabby_lsp.chat.conversation import (
     checked,
     prompt,
     texts_to_count,
+    with_short_notes,
 )
 from tabby_lsp.chat.lookup import looked_up
 from tabby_lsp.chat.markdown import Answer, without_control
@@ -41,13 +42,15 @@ from tabby_lsp.processes import git
 from tabby_lsp.settings import Settings
 
 ONLY_THOUGHTS = "The model has thought, and come to no answer in {tokens} tokens. Ask with a larger max_tokens."
+LOOPED = "The model began to repeat itself, and was stopped. A higher temperature or a larger model does so less."
+CUT = "The answer ends here because it has {tokens} tokens: there is room for more with a larger max_tokens."
 NO_ANSWER = "The model has written nothing."
 NOTHING_FOUND = "Nothing in the repository was found to fit this question: the answer rests on the model alone."
 
 CHANGES_SHARE = 1 / 2  # of the context, for a diff: the rest is for subjects, the message and a model's own counts
 MOST_CHARACTERS_A_TOKEN = 8  # of a text: code has 3 to 4, prose 4 to 5
 
-STOP, LENGTH = "stop", "length"
+STOP, LENGTH, REPETITION = "stop", "length", "repetition"
 
 
 AS_SUITS = Parameters()
@@ -132,7 +135,9 @@ class Assistant:
         question, sources = messages[-1].content, self._sources()
         if not self._settings().model.chat.local.model_id:
             return await self._from_index(sources, question, on_piece, manner)
-        found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached))
+        before = next((each.content for each in messages[-2::-1] if each.role == USER), "")
+        found = asyncio.create_task(asyncio.to_thread(material, sources, question, request.attached, before))
+        found.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may wait for it any more
         try:
             engine = await self._engine(request.model)
             there = await found
@@ -206,6 +211,7 @@ class Assistant:
 
     async def _prompt(self, engine: Engine, messages: tuple[Message, ...], found: Material, max_tokens: int) -> Prompt:
         info = await engine.ready()
+        found = with_short_notes(found, info.context_size)
         texts = texts_to_count(messages, found)
         # Of a text that is longer than the context in any case only the beginning is looked at.
         begun = [each[: MOST_CHARACTERS_A_TOKEN * info.context_size] for each in texts]
@@ -228,11 +234,16 @@ class Assistant:
         info = await engine.ready()
         usage = Usage(written.evaluated + written.reused, written.reused, written.generated)
         notes = [*made.notes, *filter(None, [form.note])]
+        if written.end == REPETITION:
+            notes.append(LOOPED)
+        elif written.end == LENGTH and reader.text.strip():
+            notes.append(CUT.format(tokens=written.generated))
         if not reader.text.strip():
             notes.append(ONLY_THOUGHTS.format(tokens=written.generated) if reader.thoughts.strip() else NO_ANSWER)
         by_number = {each.number: each for each in made.excerpts}
         cited = tuple(by_number[number] for number in reader.cited)
-        return Reply(reader.text, reader.thoughts, written.end, usage, cited, made.excerpts, tuple(notes), info.name)
+        end = LENGTH if written.end == LENGTH else STOP
+        return Reply(reader.text, reader.thoughts, end, usage, cited, made.excerpts, tuple(notes), info.name)
 
     async def _raw(
         self, engine: Engine, made: Prompt, form: Form, parameters: Parameters, on_text: Callable[[str], None]

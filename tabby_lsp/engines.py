@@ -17,7 +17,7 @@ from tabby_lsp.config import tabby_root
 from tabby_lsp.data import CompletionSettings, ModelSettings
 from tabby_lsp.engine.client import SHUTTING_DOWN, Engine, EngineError, EngineState
 from tabby_lsp.engine.scheduler import NOTHING
-from tabby_lsp.models.overview import memory_of_size, size_of_file
+from tabby_lsp.models.overview import largest_within, memory_of_size, size_of_file
 from tabby_lsp.models.registry import ModelNotFound, find
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import LocalCompletionModel, LocalModel, Settings
@@ -136,7 +136,7 @@ class Engines:
                 return engine
             except EngineError:
                 if self._engines.get(role) is engine:
-                    raise
+                    raise EngineError(self.states[role].reason) from None
         raise EngineError(SHUTTING_DOWN)
 
     async def _others_loaded(self, engine: Engine | None) -> None:
@@ -191,11 +191,13 @@ class Engines:
             await self.wanted(role)
 
     def needs_restart(self, settings: Settings) -> tuple[str, ...]:
-        """The roles whose models must be loaded anew for these settings: another one, or one where there is none."""
+        """The roles whose models must be loaded anew for these settings: another one, or one for completion where there
+        is none. That of chat is tried again when it is needed."""
         before = self._settings
         if before is None or settings == before:
             return ()
-        failed = [role for role, state in self.states.items() if state.phase == "failed" and state.info is None]
+        state = self.states[COMPLETION]
+        failed = (COMPLETION,) if state.phase == "failed" and state.info is None else ()
         return tuple(role for role in ROLES if role in failed or model_part(settings, role) != model_part(before, role))
 
     def settle(self, settings: Settings) -> None:
@@ -219,7 +221,8 @@ class Engines:
         if self._loading is not None:
             self._loading.cancel()
         await asyncio.gather(*(engine.close() for engine in self._open))
-        self._changed.set()  # also who waits for a state that will not come
+        self._changed.set()  # who waits for a state looks once more
+        self._changed.clear()
 
     async def _start(self, role: str, settings: Settings) -> None:
         try:
@@ -239,7 +242,7 @@ class Engines:
 
         def tell(state: EngineState) -> None:
             for each in self._roles(engine):  # none, if its place has been taken
-                self._set_state(each, state)
+                self._set_state(each, _with_what_fits(each, state))
 
         completion = completion_settings(settings) if role == COMPLETION else None
         engine = Engine(model, completion, tell, settings.additional_languages)
@@ -287,10 +290,18 @@ def _may_be_tried_again(engine: Engine) -> bool:
     return engine.state.phase == "failed" and engine.state.info is None and not engine.stays_down
 
 
+def _with_what_fits(role: str, state: EngineState) -> EngineState:
+    if state.room is None:
+        return state
+    smaller = largest_within(role, state.room)
+    advice = f"{smaller} would fit." if smaller else "None of those that `tabby-lsp models` recommends would fit."
+    return replace(state, reason=f"{state.reason} {advice}")
+
+
 def _still_taking(engine: Engine) -> int:
     """Bytes that count as free and that an engine will take, or has mapped: without them it would be slow as a disk."""
     info = engine.state.info
-    if engine.pid is None or (info is not None and info.gpu_layers):
+    if engine.pid is None or (info.gpu_layers if info else engine.state.settled):
         return 0
     needed = info.memory_needed if info else _guess(engine.model.path)
     taken = machine.taken_memory(engine.pid)

@@ -160,7 +160,9 @@ async def test_what_happens_is_said(sources: Sources) -> None:
     assert NO_ANSWER in await notes(Talker())
     assert "has thought" in await notes(Talker("<think>on and", " on", end=LENGTH))
     cut = await assistant(Talker("It is", " long", end=LENGTH), sources).answer(ask("what?"))
-    assert (cut.text, cut.finish_reason) == ("It is long", LENGTH)
+    assert (cut.text, cut.finish_reason) == ("It is long", LENGTH) and any("has 2 tokens" in each for each in cut.notes)
+    looped = await assistant(Talker("On and on.", end="repetition"), sources).answer(ask("what?"))
+    assert looped.finish_reason == STOP and any("repeat itself" in each for each in looped.notes)
     never = await assistant(Talker("```py\nx", end=LENGTH), sources).answer(ask("what?"))
     assert never.text == "```py\nx\n```\n"
 

@@ -20,6 +20,7 @@ from tabby_lsp.chat.conversation import (
     checked,
     prompt,
     texts_to_count,
+    with_short_notes,
 )
 from tabby_lsp.chat.references import CHANGES, FILE, SELECTION, SYMBOL, WORKSPACE, Reference, beginning, references
 
@@ -120,6 +121,14 @@ def test_a_prompt_begins_as_the_last_one_did() -> None:
     second = asked([user("one?"), assistant("1"), user("two?")], Material("two?", (excerpt("b.py", 3),), True))
     third = asked([*second.messages[1:-1], user("two?"), assistant("2"), user("three?")], Material("three?"))
     assert second.messages[0] == first.messages[0] and third.messages[:3] == second.messages[:3]
+
+
+def test_long_notes_of_a_project_leave_room_for_the_question() -> None:
+    notes = ("AGENTS.md", "\n".join(["use tabs here"] * 500))
+    short = with_short_notes(Material("why?", project=notes), 1024)
+    assert 300 < len(short.project[1]) <= 512 and short.project[1].endswith("\nuse tabs here")
+    assert short.notes == ("Of AGENTS.md, only the beginning is given to the model.",)
+    assert with_short_notes(Material("why?", project=notes), 32_768).project == notes
 
 
 def test_a_question_that_cannot_be_asked_is_refused() -> None:

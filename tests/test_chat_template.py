@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from chat_templates import ENDLESS, FAMILIES, GEMMA_2, MISTRAL, QWEN_3, REFUSED
 
@@ -89,6 +91,15 @@ def test_a_template_without_end_is_stopped(name: str, monkeypatch: pytest.Monkey
     form = form_of(Dialect(ENDLESS[name]), TALK)
     assert shown(form) == shown(plain_form(TALK))
     assert "User:" in form.note and ("seconds" in form.note or "fails" in form.note or "ended" in form.note), form.note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count what a process computes")
+def test_at_the_lowest_priority_a_template_may_wait_and_not_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabby_lsp.processes.machine.has_lowest_priority", lambda: True)
+    form = form_of(Dialect(ENDLESS["loops"]), TALK)
+    assert "has ended the process" in form.note, form.note
+    monkeypatch.setattr(rendering, "RENDER_SECONDS", 0.2)  # and many times as much
+    assert form_of(Dialect(FAMILIES["llama-3"] + " "), TALK).note == ""
 
 
 def test_a_process_renders_as_it_would_be_here() -> None:

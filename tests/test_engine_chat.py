@@ -48,6 +48,28 @@ def test_what_may_become_an_end_is_held_back_and_nothing_else() -> None:
     assert [ending.feed(each) for each in ("a\n", "U", "x", "\nUser")] == ["a", "", "\nUx", ""]
 
 
+@pytest.mark.parametrize(
+    "text, loops",
+    [
+        ("It escapes the text. " * 4, False),
+        ("So: " + "It escapes the text. " * 5, True),
+        ("The function is called. It calls the function again.\n" * 5, True),
+        ("-" * 400, False),
+        ("| ---------------------- " * 20, False),
+        ("0, " * 200, False),
+        ("".join(f"assert escape({n}) == {n}\n" for n in range(99)), False),
+        ("x" * 400, True),
+    ],
+)
+def test_an_answer_that_goes_round_in_circles_is_ended(text: str, loops: bool) -> None:
+    ending = Ending([])
+    found = False
+    for each in text:
+        ending.feed(each)
+        found = found or ending.loops
+    assert found is loops
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model(SETTINGS)

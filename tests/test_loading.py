@@ -16,7 +16,7 @@ from test_engine import SETTINGS, request, state_of
 
 from tabby_lsp.data import CompletionSettings, ModelSettings
 from tabby_lsp.engine import devices, draft, gguf, loading, memory
-from tabby_lsp.engine.client import Engine
+from tabby_lsp.engine.client import Engine, EngineError
 from tabby_lsp.engine.devices import CPU, GPU, INTEGRATED, Device, NoSuchDevice
 from tabby_lsp.engine.gguf import Header
 from tabby_lsp.engine.loading import ModelError, checked_files
@@ -364,3 +364,20 @@ async def test_a_file_may_be_removed_or_replaced_while_its_model_runs(tmp_path: 
     finally:
         await engine.close()
     assert "cut short" in await state_of(ModelSettings(str(path))), "until it is loaded again"
+
+
+async def test_a_file_that_is_cut_off_under_its_model_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """As where another file is being copied over it: what was mapped is gone, and the process with it."""
+    path = tmp_path / "model.gguf"
+    shutil.copy(MODEL, path)
+    engine = Engine(replace(SETTINGS, path=str(path)), CompletionSettings(confidence=0))
+    engine.start()
+    try:
+        await engine.ready()
+        os.truncate(path, 4096)
+        with pytest.raises(EngineError):
+            await engine.complete(request("def add(a, b):\n    return")).result
+        with pytest.raises(EngineError, match=r"model\.gguf is cut short"):
+            await engine.ready()
+    finally:
+        await engine.close()

@@ -19,7 +19,7 @@ from editor import Editor, Json, child_name, command_line, gone
 
 from tabby_lsp import engines as engines_module
 from tabby_lsp.commands import doctor
-from tabby_lsp.data import CompletionContext, CompletionRequest, Sampling, Segment
+from tabby_lsp.data import CompletionContext, CompletionRequest, OwnModel, Sampling, Segment
 from tabby_lsp.engine.client import UNLOADED, Engine, EngineError, EngineState
 from tabby_lsp.engine.messages import Ping, Write
 from tabby_lsp.engines import CHAT, COMPLETION, Engines, model_settings
@@ -140,6 +140,10 @@ async def test_roles_that_name_one_file_share_one_process(second: Path, tmp_path
         assert engines.states[CHAT].info == engines.states[COMPLETION].info
         written, completed = write(engine), complete(engine)
         assert (await written.result).generated and (await completed.result).generated
+        engines.settle(replace(of, completion=replace(of.completion, confidence=0.5)))
+        while engine.state.completion is None or engine.state.completion.confidence != 0.5:
+            await engines.changed()
+        assert engine.state.dialect is not None and engines.states[CHAT] == engine.state, "chat is asked as before"
         # Chat gets another model: that of completion stays as it is.
         shutil.copy(second, tmp_path / "third.gguf")
         changed = settings(second, tmp_path / "third.gguf", context_size=2048)
@@ -209,6 +213,8 @@ async def test_closing_while_chat_is_loading_leaves_no_process(second: Path) -> 
         assert gone(pid)
         with pytest.raises(EngineError, match="shutting down"):
             await engines.wanted(CHAT)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(engines.changed(), 0.01)
 
 
 # --- unloaded
@@ -312,9 +318,20 @@ async def test_a_second_model_that_does_not_fit_is_refused_and_the_first_stays(
         with pytest.raises(EngineError, match=r"does not fit in memory.* 0\.00 GiB are free"):
             await engines.wanted(CHAT)
         assert engines.states[CHAT].phase == "failed"
+        assert completer(engines).reserved() == 0, "what was refused takes nothing"
+        assert engines.needs_restart(replace(of, models=(OwnModel("x", "/x.gguf"),))) == (COMPLETION, CHAT)
+        assert engines.needs_restart(replace(of, completion=replace(of.completion, seed=1))) == ()
+        assert "None of those that `tabby-lsp models` recommends would fit." in engines.states[CHAT].reason
         assert (await complete(completer(engines)).result).generated > 0
         monkeypatch.setattr(machine, "taken_memory", lambda pid: 1 << 50)
         assert (await write(await engines.wanted(CHAT)).result).generated > 0, "there is room now"
+
+
+def test_what_would_fit_is_the_largest_of_those_that_suit_the_role() -> None:
+    assert overview.largest_within(CHAT, 1 << 20) == ""
+    assert overview.largest_within(CHAT, 1 << 30).startswith("Qwen2.5-Coder-0.5B-Instruct (")
+    assert overview.largest_within(CHAT, 1 << 40).startswith("Qwen2.5-Coder-14B-Instruct (")
+    assert overview.largest_within(COMPLETION, 3 << 30).startswith("Qwen2.5-Coder-1.5B (")
 
 
 async def test_a_chat_model_is_loaded_behind_that_of_completion(second: Path) -> None:

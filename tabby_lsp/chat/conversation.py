@@ -31,7 +31,8 @@ ANSWER_SHARE, ANSWER_TOKENS = 1 / 2, 1024
 FOUND_SHARE = 3 / 4
 # A machine that reads slowly is not given more of what was found than it reads in this time.
 FOUND_SECONDS, LEAST_FOUND = 20.0, 512
-NOTES_SHARE = 1 / 8  # of the context: what stands at the head of every prompt
+# The project's notes stand at the head of every prompt: of the context no more than so much, by characters of prose.
+NOTES_SHARE, CHARACTERS_A_TOKEN = 1 / 8, 4
 TOKENS_A_MESSAGE = 16  # of the template around it; the largest of those that were looked at (Llama 3) has 10
 
 
@@ -117,6 +118,16 @@ def checked(messages: Sequence[Message]) -> tuple[Message, ...]:
     if not said or said[-1].role != USER:
         raise ChatError("There is no question: the last message must be the user's, and not empty.")
     return said
+
+
+def with_short_notes(material: Material, context_size: int) -> Material:
+    """With no more of the project's notes than there is room for, in whole lines."""
+    name, text = material.project
+    most = int(context_size * NOTES_SHARE * CHARACTERS_A_TOKEN)
+    if len(text) <= most:
+        return material
+    told = f"Of {name}, only the beginning is given to the model."
+    return replace(material, project=(name, text[:most].rpartition("\n")[0]), notes=(*material.notes, told))
 
 
 def texts_to_count(messages: Sequence[Message], material: Material) -> list[str]:

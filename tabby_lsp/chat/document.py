@@ -8,7 +8,7 @@ The document is the history: what stands in it is what the model is told. Sectio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -21,6 +21,8 @@ ROLES = {YOU: "user", TABBY: "assistant"}
 _HEADER = re.compile(r"\A<!-- tabby-lsp chat about (\S+) -->[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})")
 _REFERENCE = re.compile(r'^\[(\d{1,4})\]: <?(\S+?)(?:#L(\d+)(?:-L(\d+))?)?>?(?: "(.*)")?[ \t]*$')
+# What an answer must not say, since it means something in a document.
+_MEANS = re.compile(rf"^(?=(?:{'|'.join(map(re.escape, (YOU, TABBY, WRITING)))})\s*$)", re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\w\]])\[(\d{1,4})\](?![:(])")
 
 
@@ -196,3 +198,53 @@ def links(text: str) -> list[Link]:
             if int(match[1]) in known:
                 found.append(Link(number, match.start(), match.end(), known[int(match[1])]))
     return found
+
+
+# --- edits, while an answer is written
+
+
+# Of a text: the lines from one up to another, counted from 0, and what takes their place; None where there is no place.
+Edit = Callable[[str], tuple[int, int, str] | None]
+
+
+def begins_answer(text: str) -> tuple[int, int, str]:
+    """Room for an answer, behind all there is."""
+    lines = text.split("\n")
+    last = len(lines) - 1
+    if not lines[last]:
+        return last, last, answer_begun()
+    return last, last + 1, f"{lines[last]}\n{answer_begun()}"
+
+
+def ends_answer(text: str, end: str) -> tuple[int, int, str] | None:
+    at = writing_at(text)
+    return None if at is None else (at, at + 1, end)
+
+
+class Growth:
+    """More of an answer, before the mark of what is written. `before` is the beginning of its last line, which stands
+    there already; `tail` is that of the line with which it ends now."""
+
+    def __init__(self, before: str, new: str) -> None:
+        self._before, self._new = before, new
+        self.tail = (before + new).rpartition("\n")[2]
+
+    def of(self, text: str) -> tuple[int, int, str] | None:
+        at = writing_at(text)
+        if at is None:
+            return None
+        lines = text.split("\n")
+        follows = bool(self._before) and at > 0 and lines[at - 1] == self._before
+        new = (self._before if follows else "") + self._new
+        return at - follows, at, new if new.endswith("\n") else new + "\n"
+
+
+def harmless(answer: str) -> str:
+    """An answer whose lines mean nothing to a document."""
+    return _MEANS.sub(r"\\", answer)
+
+
+def certain(text: str) -> int:
+    """How much of a text can be shown while more comes: a line that may become one with a meaning is held back."""
+    line = text.rpartition("\n")[2]
+    return len(text) - len(line) if line[:1] in ("#", "*", "\\") else len(text)

@@ -17,7 +17,6 @@ LONGEST_COMMENT = 120  # characters of one that stands for code
 MOST_LINES = 400  # of a passage: a model writes every one of them, and small ones lose the thread of longer texts
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^`\n]*)$", re.MULTILINE)
-_BACKTICKS = re.compile(r"`{3,}")
 _BLANKS = re.compile(r"[ \t]*")
 # A comment that stands for code: "# ... existing code ...", "// rest of the function unchanged", "<!-- as before -->".
 _COMMENT = re.compile(r"^[ \t]*(?:#|//|--|/\*|\*|<!--|;+|%)[ \t!]*(.*)$", re.MULTILINE)
@@ -49,12 +48,6 @@ class Hunk:
     lines: tuple[str, ...]
 
 
-def fence_around(text: str) -> str:
-    """A fence that no line of the text can close (CommonMark 0.31, 4.5)."""
-    longest = max((len(run.group()) for run in _BACKTICKS.finditer(text)), default=2)
-    return "`" * (longest + 1)
-
-
 def rewritten(answer: str, passage: str, ended: bool = True) -> str:
     """What a passage becomes by a model's answer. `ended`: the model ended it, and was not cut off.
 
@@ -75,6 +68,19 @@ def rewritten(answer: str, passage: str, ended: bool = True) -> str:
     if text == passage:
         raise NoEdit("The model changed nothing. Say more exactly what should change.")
     return text
+
+
+def written_so_far(answer: str, passage: str) -> str:
+    """What of a passage's new text an answer holds that is still being written; its last line may be a part of one."""
+    opening = _FENCE.search(answer)
+    if opening is None or len(answer) <= opening.end():
+        return ""
+    code = answer[opening.end() + 1 :]
+    closing = re.search(rf"^[ \t]*{re.escape(opening[1])}", code, re.MULTILINE)
+    lines = (code[: closing.start()] if closing else code).lstrip("\n").split("\n")
+    first = next((line for line in passage.split("\n") if line.strip()), "")
+    wanted, found = (_BLANKS.match(line)[0] for line in (first, lines[0]))  # type: ignore[index]
+    return "\n".join(wanted + line[len(found) :] if line.startswith(found) else line for line in lines)
 
 
 def _code_of(answer: str, passage: str, ended: bool) -> str:

@@ -16,10 +16,12 @@ from functools import lru_cache
 from tabby_lsp.chat.template import Form, TemplateError, chatml_form, own_form, plain_form
 from tabby_lsp.data import Dialect, to_json
 from tabby_lsp.processes import machine
+from tabby_lsp.processes.child import LOWEST_TIMES
 from tabby_lsp.processes.start import NEUTRAL_FOLDER, python
 
 # A template takes milliseconds, the process a fifth of a second; on a machine that has much else to do, some seconds.
 RENDER_SECONDS = 10.0
+COMPUTED_SECONDS = 3  # of its own computing, where the system counts that: on a busy machine it has longer to wait
 RENDER_BYTES = 1 << 30  # of addresses: Python and Jinja take a quarter of it
 
 
@@ -46,13 +48,14 @@ def _rendered(dialect: Dialect, roles: tuple[str, ...]) -> Form:
         stderr=subprocess.DEVNULL,
         cwd=NEUTRAL_FOLDER,
     )
+    seconds = RENDER_SECONDS * (LOWEST_TIMES if machine.has_lowest_priority() else 1)
     try:
         asked = {**to_json(dialect), "roles": list(roles)}
-        output, _ = process.communicate(json.dumps(asked).encode(), timeout=RENDER_SECONDS)
+        output, _ = process.communicate(json.dumps(asked).encode(), timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise TemplateError(f"its chat template has not come to an end in {RENDER_SECONDS:.0f} seconds.") from None
+        raise TemplateError(f"its chat template has not come to an end in {seconds:.0f} seconds.") from None
     try:
         said = json.loads(output)
     except ValueError:
@@ -64,6 +67,7 @@ def _rendered(dialect: Dialect, roles: tuple[str, ...]) -> Form:
 
 def main() -> None:
     machine.limit_memory(RENDER_BYTES)
+    machine.limit_computing(COMPUTED_SECONDS)
     asked = json.load(sys.stdin.buffer)
     try:
         said = to_json(own_form(asked["template"], asked["roles"], asked["bos"], asked["eos"]))

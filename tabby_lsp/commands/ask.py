@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 async def _asked(options: argparse.Namespace, settings: Settings, request: Request) -> Reply:
     """The answer, which is shown while it is written but for scripts."""
     status = Status()
-    async with talking(options.folder, settings, status, tell) as assistant:
+    async with talking(options.folder, settings, status.tell, tell) as assistant:
         if options.json:
             return await assistant.answer(request, manner=Manner(markdown=False))
         if not sys.stdout.isatty():

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     loop = Loop()
     stack = contextlib.AsyncExitStack()
     try:
-        entered = stack.enter_async_context(talking(options.folder, settings, talk.status, tell))
+        entered = stack.enter_async_context(talking(options.folder, settings, talk.status.tell, tell))
         assistant = loop.run(entered)
         if sys.stdin.isatty():
             tell("ask what you want to know; /help says what else there is.")
@@ -206,7 +206,7 @@ def save(talk: Talk, name: str) -> Path:
     parts = []
     for number, each in enumerate(talk.messages):
         parts += [f"## {'Question' if each.role == USER else 'Answer'}", each.content]
-        parts += ["\n".join(f"- {source}" for source in talk.sources[number])] if talk.sources.get(number) else []
+        parts += ["  \n".join(talk.sources[number])] if talk.sources.get(number) else []  # a line each
     path = Path(name).expanduser() if name else config.data_folder() / "chats" / time.strftime("%Y-%m-%d-%H%M%S.md")
     try:
         if not name:

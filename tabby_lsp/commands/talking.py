@@ -58,6 +58,9 @@ class Status:
 
     show: Tell = show_progress
 
+    def tell(self, what: str) -> None:
+        self.show(what)
+
 
 @asynccontextmanager
 async def workspace(folder: Path, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Sources]:
@@ -66,12 +69,16 @@ async def workspace(folder: Path, settings: Settings, progress: Tell, tell: Tell
     Where there can be no index, that is told, and it goes without.
     """
     indexing = True
+
+    def show(what: str) -> None:
+        if indexing:
+            progress(what)
+
     wanted, note = plan([folder], settings.index, languages=settings.additional_languages)
     async with AsyncExitStack() as stack:
         if wanted is not None:
             try:
-                shown = refreshed(wanted, lambda text: progress(text) if indexing else None)
-                if late := await stack.enter_async_context(shown):
+                if late := await stack.enter_async_context(refreshed(wanted, show)):
                     tell(late)
             except NoIndex as error:
                 wanted, note = None, str(error)
@@ -93,15 +100,11 @@ async def model(settings: Settings, progress: Tell) -> AsyncIterator[Engines]:
 
 
 @asynccontextmanager
-async def talking(folder: str, settings: Settings, status: Status, tell: Tell) -> AsyncIterator[Assistant]:
+async def talking(folder: str, settings: Settings, progress: Tell, tell: Tell) -> AsyncIterator[Assistant]:
     """An assistant for a folder."""
     path = Path(os.path.abspath(folder))
     if not path.is_dir():
         raise UsageError(f"{folder} is not a folder: name one.")
-
-    def progress(text: str) -> None:
-        status.show(text)
-
     async with model(settings, progress) as engines, workspace(path, settings, progress, tell) as sources:
         yield Assistant(engines, lambda: settings, lambda: sources)
 

@@ -85,9 +85,9 @@ class Page:
         self._rest = ""
 
     def wait(self, what: str) -> None:
-        """Shows what is being waited for, until there is text."""
+        """Shows what is being waited for, until there is text; where nobody knows, it is the model that reads."""
         if not self._rest:
-            self._live.update(Text(what, style="dim"))
+            self._live.update(Text(what or "reading …", style="dim"))
 
     def add(self, piece: Piece) -> None:
         if piece.kind != TEXT:
@@ -129,7 +129,7 @@ def writing() -> Iterator[Page | Plain]:
     # What is longer than the screen is cut while it is written; it stands there whole when it is complete.
     with Live(console=console, transient=True, refresh_per_second=8, vertical_overflow="ellipsis") as live:
         page = Page(console, live)
-        page.wait("reading …")
+        page.wait("")
         try:
             yield page
         finally:

@@ -54,6 +54,7 @@ class EngineState:
     completion: CompletionInfo | None = None  # of an engine that completes
     reason: str = ""
     dialect: Dialect | None = None  # there is one as soon as there is a model
+    room: int | None = None  # bytes that the model may take, if that is too little
 
     @property
     def settled(self) -> bool:
@@ -318,7 +319,7 @@ class Engine:
                 self._settle(self.completion)
         elif isinstance(message, messages.Failed):
             self._child.wanted = False  # it has told why: another one would say the same
-            self._set_state(EngineState("failed", reason=message.reason))
+            self._set_state(EngineState("failed", reason=message.reason, room=message.room))
         else:
             self._answer(message, id)
 

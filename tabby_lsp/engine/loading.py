@@ -28,7 +28,12 @@ NEWER = f"{sys.executable} -m pip install --upgrade llama-cpp-python"
 
 
 class ModelError(Exception):
-    """A model that cannot be used, said so that the user knows what to do."""
+    """A model that cannot be used, said so that the user knows what to do. `room`: bytes that it may take, if it needs
+    more."""
+
+    def __init__(self, reason: str, room: int | None = None) -> None:
+        super().__init__(reason)
+        self.room = room
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,8 @@ def fitted(files: Files, settings: ModelSettings, selected: list[Device]) -> tup
         advice = "Lower parallelism, or use a smaller model" if need.cache > need.weights else "Use a smaller model"
         raise ModelError(
             f"{files.path} does not fit in memory: with a context of {fit.context} tokens it needs {_gib(fit.main)} "
-            f"({fixed}), {_gib(free)} are free{held_back}. {advice}."
+            f"({fixed}), {_gib(free)} are free{held_back}. {advice}.",
+            room=free,
         )
     said = []
     if fit.gpu_layers < layers and free_gpu is not None:

@@ -120,9 +120,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There is no model, and there will be none."""
+    """There is no model, and there will be none. `room`: bytes that it may take, if it needs more."""
 
     reason: str
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class Written:
     evaluated: int  # tokens of the prompt that were computed
     reused: int  # and those that were still known
     generated: int
-    end: str  # "stop", or "length" if there was no room for more
+    end: str  # "stop", "length" if there was no room for more, or "repetition" if it went round in circles
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Model:
         self.spares_core = False  # for others: nobody waits for what is computed now
         self._milliseconds_per_token = {False: 1.0, True: 1.0}  # by `spares_core`
         self.rolls_back = False  # whether the memory can drop a tail, so that a step can be done again
-        self._warm_up()
+        self._warm_up(progress)
 
     def metadata(self, key: str) -> str:
         buffer = ctypes.create_string_buffer(512)
@@ -137,10 +137,11 @@ class Model:
             )
         return context
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, progress: Callable[[float], bool]) -> None:
         """Pages the weights in, and measures the speed that batches are sized by."""
         start = self.vocab.bos if self.vocab.bos is not None else 0
         for count in (8, 32):
+            progress(1.0)  # which may wait for another engine's work
             begin = time.perf_counter()
             self.evaluate([start] * count, 0, 0)
             each = (time.perf_counter() - begin) * 1000 / count

@@ -79,7 +79,7 @@ def main() -> None:
         completion = worker.settle(load.completion) if load.completion else None
         ready = Ready(worker.info, completion, worker.model.dialect)
     except (ModelError, ValueError) as error:
-        _refuse(scheduler, send, str(error))
+        _refuse(scheduler, send, str(error), getattr(error, "room", None))
     except Exception as error:  # whatever it is, it would be the same the next time
         log.exception("loading %s", load.model.path)
         _refuse(scheduler, send, f"{load.model.path} cannot be loaded: {type(error).__name__}: {error}.")
@@ -140,9 +140,9 @@ def _progress(scheduler: Scheduler, send: Send, urgency: int) -> Callable[[float
     return report
 
 
-def _refuse(scheduler: Scheduler, send: Send, reason: str) -> NoReturn:
+def _refuse(scheduler: Scheduler, send: Send, reason: str, room: int | None = None) -> NoReturn:
     """Says why there is no model, and answers every job with that, until the pipe closes."""
-    send(Failed(reason), 0)
+    send(Failed(reason, room), 0)
     while True:
         job = scheduler.next()
         send(Refused(reason), job.id)

@@ -287,8 +287,8 @@ class Worker:
                     end = "stop"
                     break
                 tell(ending.feed(text))
-                if ending.found:
-                    end = "stop"
+                if ending.found or ending.loops:
+                    end = "stop" if ending.found else "repetition"
                     break
         tell(ending.rest())
         return Written("".join(written), prefilled.evaluated, prefilled.reused, generated, end)

@@ -196,10 +196,15 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def telling(text: str) -> list[str]:
+    """The words of a text that do not stand in every question, each once."""
+    return [word for word in dict.fromkeys(words(text)) if word.lower() not in _COMMON]
+
+
 def _concepts(text: str) -> tuple[Concept, ...]:
     said = list(dict.fromkeys(words(text)))
     lower = [word.lower() for word in words(text)]
-    told = [word for word in said if word.lower() not in _COMMON] or said
+    told = telling(text) or said
     told = sorted(sorted(told, key=len, reverse=True)[:MOST_WORDS], key=said.index)
     found = [_concept(tokens_of(word)) for word in told]
     stems = [stem(word) for word in lower]

@@ -12,7 +12,7 @@ from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
 
 from tabby_lsp.config import Layer
-from tabby_lsp.lsp import convert
+from tabby_lsp.lsp import conversation_handlers, convert, editing
 from tabby_lsp.lsp.chat import on_chat
 from tabby_lsp.lsp.dialogue import refuse
 from tabby_lsp.lsp.frames import FrameReader
@@ -41,6 +41,8 @@ def create_server(read: Read = lambda: ((), ())) -> TabbyServer:
     server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)(on_watched_files)
     server.feature("tabby/status")(on_status)
     server.feature("tabby/chat")(on_chat)
+    conversation_handlers.register(server)
+    editing.register(server)
     server.command("tabby.status")(status_command)
     server.command("tabby.restart")(restart_command)
     server.command("tabby.reindex")(reindex_command)
@@ -60,6 +62,9 @@ def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
     ls.listener.asked = ls.protocol.extensions.get("statusDidChangeListener") is True
     ls.configure()
     text_document = params.capabilities.text_document
+    definition = text_document.definition if text_document else None
+    if not (definition and definition.dynamic_registration):
+        ls.feature(lsp.TEXT_DOCUMENT_DEFINITION)(conversation_handlers.on_definition)
     has_inline = text_document is not None and text_document.inline_completion is not None
     method = ls.settings.completion.method
     # A client that has both would show, and insert, the same text twice.
@@ -75,6 +80,7 @@ def on_initialize(ls: TabbyServer, params: lsp.InitializeParams) -> None:
 
 def on_initialized(ls: TabbyServer, params: lsp.InitializedParams) -> None:
     ls.spawn(watch_configuration(ls))
+    ls.spawn(conversation_handlers.register_definitions(ls))
     ls.spawn(ls.restart())
     ls.spawn(ls.show_loading())
     ls.spawn(ls.start_index())
@@ -160,6 +166,8 @@ async def on_completion(ls: TabbyServer, params: lsp.CompletionParams) -> lsp.Co
     kind = params.context.trigger_kind if params.context else lsp.CompletionTriggerKind.Invoked
     if kind != lsp.CompletionTriggerKind.Invoked and ls.settings.completion.trigger == "manual":
         return lsp.CompletionList(is_incomplete=True, items=[])
+    if (names := ls.conversations.names(params.text_document.uri, params.position)) is not None:
+        return names
     found = await ls.suggest(params.text_document.uri, params.position)
     if found is None:
         return lsp.CompletionList(is_incomplete=True, items=[])

@@ -17,7 +17,7 @@ import attrs
 from lsprotocol import types as lsp
 from pygls.protocol import lsp_method as _untyped_lsp_method
 
-from tabby_lsp.lsp.documents import Documents
+from tabby_lsp.lsp.documents import Document, Documents
 from tabby_lsp.lsp.json_rpc import JsonRpc
 from tabby_lsp.text import Change
 
@@ -40,6 +40,7 @@ class Protocol(JsonRpc):
     def __init__(self, server: Any, converter: Any) -> None:
         super().__init__(server, converter)
         self.documents = Documents()
+        self.on_close: Callable[[Document], None] = lambda document: None
         self.on_change: Callable[[str, Change | None], None] = lambda uri, change: None
         for method in [each for each in self.fm.builtin_features if each.startswith("notebookDocument/")]:
             del self.fm.builtin_features[method]  # they are not announced, and would be kept
@@ -95,6 +96,8 @@ class Protocol(JsonRpc):
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: lsp.DidCloseTextDocumentParams) -> None:
+        if (document := self.documents.get(params.text_document.uri)) is not None:
+            self.on_close(document)
         self.documents.close(params.text_document.uri)
         self.on_change(params.text_document.uri, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from tabby_lsp.engine.client import EngineError, EngineState
 from tabby_lsp.engines import COMPLETION, ROLES, Engines
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import convert, progress
+from tabby_lsp.lsp.conversations import Conversations
 from tabby_lsp.lsp.convert import Asked
 from tabby_lsp.lsp.documents import Document
 from tabby_lsp.lsp.indexing import Indexing
@@ -60,6 +62,8 @@ class TabbyServer(LanguageServer):
         self.suggestions: Suggestions | None = None
         self.index = Indexing(self.notify_status)
         self.models = Models(self)
+        self.conversations = Conversations(self)
+        self.edits: OrderedDict[str, Any] = OrderedDict()  # that were worked out, by their ids: see `editing`
         self.last: LastAnswer | None = None
         self.related: list[str] = []  # pieces of other files that the last prompt was made with, and why
         self.withheld = ""  # why the last request has got nothing, if it was not for want of a suggestion
@@ -73,6 +77,7 @@ class TabbyServer(LanguageServer):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         self.protocol.on_change = self._document_changed
+        self.protocol.on_close = self.conversations.closed
 
     # --- settings
 
@@ -95,12 +100,12 @@ class TabbyServer(LanguageServer):
         else:
             self.engines.settle(self.settings)
 
-    def read_settings(self, restarts: bool = False) -> None:
-        """Reads config.toml again, before a restart, or with one of the engines that it changes. What is wrong with it
-        is said again, too: somebody has just changed it."""
+    def read_settings(self) -> None:
+        """Reads config.toml again, before a restart. What is wrong with it is said again, too: somebody has just
+        changed it."""
         self.layers, self.problems = self._read()
         self._warned.clear()
-        self.configure(restarts)
+        self.configure(restarts=False)
 
     def warn(self, problems: list[str]) -> None:
         """Shows what is wrong, once, in one message."""
@@ -206,15 +211,15 @@ class TabbyServer(LanguageServer):
 
     async def start_index(self) -> None:
         """Indexes the workspace as it is now, behind the model: the first suggestion does not wait for it."""
-        folders = self._folders()
+        folders = self.workspace_uris()
         if self._watched is None and folders and self.settings.index.enabled:
             self._watched = await watch_files(self)
         documents = self.protocol.documents
         if await self.index.use(folders, self.settings, bool(self._watched), documents, self.settled):
             self.spawn(self.show_indexing())
 
-    def _folders(self) -> list[str]:
-        """The URIs of the workspace's folders."""
+    def workspace_uris(self) -> list[str]:
+        """Of the workspace's folders."""
         workspace = self.protocol.workspace
         folders = [folder.uri for folder in workspace.folders.values()]
         return folders or ([workspace.root_uri] if workspace.root_uri else [])
@@ -258,7 +263,7 @@ class TabbyServer(LanguageServer):
         place = document.place(position.line, position.character)
         selected = convert.selected_text(document, place, info)
         asked = Asked(document, place, selected)
-        folders = self._folders()
+        folders = self.workspace_uris()
         context = convert.context_at(document, place, folders, selected)
         if self.disabled.names(convert.path_for_patterns(uri, folders)):
             self.withheld = "completion.disable names this file"

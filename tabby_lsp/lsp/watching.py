@@ -22,7 +22,7 @@ async def watch_files(server: LanguageServer) -> bool:
     if not (watching and watching.dynamic_registration):
         return False
     options = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher(glob_pattern="**/*")])
-    return await _register(server, lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
+    return await register_later(server, lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
 
 
 async def watch_configuration(server: LanguageServer) -> bool:
@@ -32,10 +32,11 @@ async def watch_configuration(server: LanguageServer) -> bool:
     if not (watching and watching.dynamic_registration):
         return False
     options = lsp.DidChangeConfigurationRegistrationOptions(section=SECTION)
-    return await _register(server, lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, options)
+    return await register_later(server, lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, options)
 
 
-async def _register(server: LanguageServer, method: str, options: object) -> bool:
+async def register_later(server: LanguageServer, method: str, options: object) -> bool:
+    """Registers a capability behind `initialize`, for a client that takes that. Whether it does."""
     params = lsp.RegistrationParams([lsp.Registration(f"tabby-lsp/{method}", method, options)])
     try:
         await asyncio.wait_for(server.client_register_capability_async(params), ANSWER_SECONDS)

@@ -202,6 +202,16 @@ SUITABLE = {
 }
 
 
+def largest_within(role: str, room: int) -> str:
+    """The largest of the models that suit a role and take no more than so many bytes, with its size. Empty: none."""
+    found = ""
+    for name in SUITABLE[role]:
+        size, estimated = size_of(entry) if (entry := catalogue.look_up(name, catalogue.registry())) else (0, False)
+        if size and memory_of_size(size) <= room:
+            found = f"{name} ({size_text(size, estimated)})"
+    return found
+
+
 def recommended(cores: int, free: int | None) -> list[str]:
     """A model for completion and one for chat for a machine without a GPU of which nothing has been measured."""
     roomy = free is not None and free > 3 << 30

@@ -211,6 +211,17 @@ def limit_memory(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def limit_computing(seconds: int) -> None:
+    """Has the system end this process once it has computed for so long, where that is there."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    with contextlib.suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+
+
 def take_lock(file: int) -> bool:
     """Takes the lock of an open file for this process, unless another one has it. It is given back when the process
     ends, however it does. True too where the file system has no locks.

@@ -4,9 +4,10 @@
 
 Three kinds of requests take turns in one run, so that whatever else the machine does falls on all of them: `alone`, the
 chat model loaded and idle; `beside`, while it reads and writes a long answer; `not held`, the same without a hand-over
-(each engine computes as if it were alone). In milliseconds, with the quotients against `alone`. `hands over`: from a
-hold to the end of the chat process's computing, as /proc tells it. Then the memory of both processes before the chat
-model is loaded, with it, and after its idle time. Linux.
+(each engine computes as if it were alone). In milliseconds, with the quotients against `alone`; and the time that the
+chat process had on a core meanwhile, which whatever else runs does not change. `hands over`: from a hold to the end of
+its computing, as /proc tells it. Then the memory of both processes before the chat model is loaded, with it, and after
+its idle time. Linux.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from tabby_lsp.engines import CHAT, COMPLETION, Engines
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
+Spent = tuple[float, float]  # milliseconds of a request, and those that the other process had on a core
 TEXT = Path(asyncio.__file__).with_name("base_events.py").read_text(encoding="utf-8")
 PAUSE_SECONDS = 0.3  # between two requests, in which the other model computes
+PROMPT_CHARACTERS = 3000  # on each side of the cursor
 CHAT_CHARACTERS, CHAT_TOKENS = 4000, 200  # of a question and its answer: both reading and writing are met
 IDLE_SECONDS = 2.0  # for this bench; the setting counts in minutes
 # A process that has used less than this part of a sample is idle.
@@ -56,16 +59,18 @@ def settings(model: Path, chat: Path) -> Settings:
 class Typing:
     """Requests as while one types: each prompt goes on from the one before."""
 
-    def __init__(self, engine: Engine, tokens: int) -> None:
-        self.engine, self.tokens, self.place = engine, tokens, 12_000
+    def __init__(self, engine: Engine, other: Engine, tokens: int) -> None:
+        self.engine, self.other, self.tokens, self.place = engine, other, tokens, 12_000
 
-    async def request(self) -> float:
-        """Milliseconds of one."""
+    async def request(self) -> Spent:
+        assert self.other.pid is not None
         self.place += 1
-        context = CompletionContext(TEXT[4000 : self.place], "", TEXT[self.place : self.place + 4000])
-        begin = time.perf_counter()
+        begins = self.place - PROMPT_CHARACTERS
+        context = CompletionContext(TEXT[begins : self.place], "", TEXT[self.place : self.place + PROMPT_CHARACTERS])
+        before, begin = running_nanoseconds(self.other.pid), time.perf_counter()
         await self.engine.complete(CompletionRequest("a", context, Sampling(self.tokens))).result
-        return (time.perf_counter() - begin) * 1000
+        elapsed = (time.perf_counter() - begin) * 1000
+        return elapsed, (running_nanoseconds(self.other.pid) - before) / 1e6
 
 
 async def chat_on(engine: Engine) -> None:
@@ -92,14 +97,14 @@ async def chatting(engine: Engine) -> Iterator[None]:
         await asyncio.wait({task})
 
 
-async def delays(engines: Engines, count: int, tokens: int) -> dict[str, list[float]]:
-    """Milliseconds of each kind of request, in turns."""
+async def delays(engines: Engines, count: int, tokens: int) -> dict[str, list[Spent]]:
+    """What each kind of request takes, in turns."""
     completer, chat = engines.get(COMPLETION), await engines.wanted(CHAT)
     assert completer is not None
-    typing = Typing(completer, tokens)
+    typing = Typing(completer, chat, tokens)
     await typing.request()
     share = completer.on_urgency
-    found: dict[str, list[float]] = {ALONE: [], BESIDE: [], NOT_HELD: []}
+    found: dict[str, list[Spent]] = {ALONE: [], BESIDE: [], NOT_HELD: []}
     for _ in range(count):
         found[ALONE].append(await typing.request())
         async with chatting(chat):
@@ -179,14 +184,17 @@ async def main(options: argparse.Namespace) -> None:
             handed = await hand_overs(await engines.wanted(CHAT), options.count)
     finally:
         await engines.close()
-    print(f"| {options.count} requests of {options.tokens} tokens | median | 95 % | median / alone | 95 % / alone |")
-    print("|---|---|---|---|---|")
-    base = found[ALONE]
+    columns = "median | 95 % | median / alone | 95 % / alone | other on a core, median | 95 %"
+    print(f"| {options.count} requests of {options.tokens} tokens | {columns} |")
+    print("|---|---|---|---|---|---|---|")
+    base = [milliseconds for milliseconds, _ in found[ALONE]]
     for name, values in found.items():
-        middle, end = statistics.median(values), late(values)
+        milliseconds, others = [each for each, _ in values], [each for _, each in values]
+        middle, end = statistics.median(milliseconds), late(milliseconds)
         quotients = f"{middle / statistics.median(base):.2f} | {end / late(base):.2f}"
-        print(f"| {name} | {middle:.0f} ms | {end:.0f} ms | {quotients} |")
-    print(f"| hands over | {statistics.median(handed):.0f} ms | {late(handed):.0f} ms | | |")
+        other = f"{statistics.median(others):.1f} ms | {late(others):.1f} ms"
+        print(f"| {name} | {middle:.0f} ms | {end:.0f} ms | {quotients} | {other} |")
+    print(f"| hands over | {statistics.median(handed):.0f} ms | {late(handed):.0f} ms | | | | |")
     print()
     for name, used, available in held:
         print(f"memory {name}: {used:.0f} MB in the engines, {available:.0f} MB available")

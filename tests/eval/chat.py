@@ -38,6 +38,8 @@ from tabby_lsp.settings import Settings
 
 CONTEXT = 4096  # the default of model.chat.local.context_size
 FOUND = (1, 2, 4, 8, 16, 24)
+# What one asks next, and what is to be there for it: the same as for the question before.
+FOLLOW_UPS = ("and how does that work?", "can you explain it in more detail?", "what can go wrong there?", "why?")
 FAST, SLOW = 1e6, 1.0  # tokens read in a second
 
 
@@ -63,10 +65,10 @@ def questions(tree: Tree) -> Iterator[Asked]:
             print(f"left out, since nothing has these names any more: {row['ask']} {row['want']}", file=sys.stderr)
 
 
-def in_prompt(sources: Sources, asked: Asked, rate: float) -> tuple[bool, int]:
+def in_prompt(sources: Sources, asked: Asked, rate: float, before: str = "") -> tuple[bool, int]:
     """Whether a right excerpt is in the prompt, and about how many tokens the excerpts are."""
     messages = [Message(USER, asked.ask)]
-    there = material(sources, asked.ask)
+    there = material(sources, asked.ask, before=before)
     counts = [int(len(each) / CHARACTERS_A_TOKEN) for each in texts_to_count(messages, there)]
     made = prompt(messages, there, counts, Capacity(CONTEXT, rate))
     size = sum(int(len(each.shown()) / CHARACTERS_A_TOKEN) for each in made.excerpts)
@@ -93,6 +95,12 @@ def without_model(sources: Sources, all_asked: Sequence[Asked], misses: bool) ->
         for each, (hit, _) in zip(all_asked, made, strict=True):
             if misses and not hit:
                 print(f"    {each.ask}")
+    follow_ups = [
+        (replace(each, ask=FOLLOW_UPS[number % len(FOLLOW_UPS)]), each.ask) for number, each in enumerate(all_asked)
+    ]
+    for name, known in (("with the question before", True), ("alone", False)):
+        hits = [in_prompt(sources, each, FAST, before if known else "")[0] for each, before in follow_ups]
+        print(f"right in the prompt of the next question, searched for {name}: {percent(hits)}")
 
 
 async def with_model(sources: Sources, all_asked: Sequence[Asked], model: str) -> None:
