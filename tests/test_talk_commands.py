@@ -297,7 +297,7 @@ def test_a_commit_message_and_a_branch_name(
         subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
     (folder / "text.py").write_text(SHOP + "\n# more\n", encoding="utf-8")
     talking_engines = with_talker(monkeypatch, "Here it is:\n\nSay more about ", "escaping.")
-    command = ["commit-message", "--set", "model.chat.local.model_id=StarCoder-1B"]
+    command = ["commit-message", "--model", "small"]
     assert cli.main([*command, str(folder)]) == 0
     assert capsys.readouterr().out == "Say more about escaping\n"
     assert "+# more" in talking_engines.talker.prompt and "Begin" in talking_engines.talker.prompt
