@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tabby_lsp.chat.edits import NoEdit, applied, fence_around, hunks, hunks_so_far, place_of, rewritten
+from tabby_lsp.chat.edits import NoEdit, applied, hunks, hunks_so_far, place_of, rewritten
+from tabby_lsp.chat.markdown import fence_around
 
 METHOD = """    def total(self):
         result = 0

@@ -440,8 +440,11 @@ def test_what_is_less_urgent_than_another_engines_work_waits_for_it() -> None:
 # --- threads
 
 
-def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(writer: Alone) -> None:
+def test_a_prompt_is_read_with_more_threads_only_after_a_step_with_them(
+    writer: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A batch of a prompt that is given up costs a second on a slow machine, a step of one token next to nothing."""
+    monkeypatch.setattr("tabby_lsp.engine.threads.GRACE_MILLISECONDS", 1e6)  # whatever else runs here
     model = writer.model
     kept, speed = model._threads, model._milliseconds_per_token
     try:
@@ -1124,6 +1127,7 @@ def test_a_character_may_be_spread_over_tokens(writer: Alone) -> None:
 
 
 def test_batches_are_sized_so_that_a_cancel_is_quick(shared: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "spares_core", False)  # whatever was done with it before
     monkeypatch.setattr(shared, "_milliseconds_per_token", {False: 0.01})
     assert shared.batch_size(time.perf_counter()) == 512
     monkeypatch.setattr(shared, "_milliseconds_per_token", {False: 7.2})

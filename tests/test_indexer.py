@@ -870,3 +870,12 @@ def test_search_where_nothing_can_be_written_says_what_to_do(folder: Path, root:
     result = command("search", "beta", cwd=folder)
     assert result.returncode == 2
     assert "There can be no index" in result.stderr and "TABBY_ROOT" in result.stderr
+
+
+def test_the_benchmark_of_the_index_measures_every_row(folder: Path) -> None:
+    bench = Path(__file__).with_name("bench") / "index.py"
+    arguments = [sys.executable, str(bench), str(folder), "--samples", "2"]
+    result = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("  ")[0] for line in result.stdout.splitlines()]
+    assert {"cold", "rescan", "query", "question", "changed file", "unsaved"} <= set(rows)

@@ -169,3 +169,54 @@ async def test_the_engine_knows_its_comments() -> None:
 def said() -> tuple[str, str]:
     pairs = ", ".join(f"{key} = {json.dumps(value)}" for key, value in GADGETS.items())
     return "--set", f"additional_languages=[{{{pairs}}}]"
+
+
+@pytest.mark.parametrize(
+    ("path", "id"),
+    [
+        ("a/CMakeLists.txt", "cmake"),
+        ("Gemfile", "ruby"),
+        ("Jenkinsfile", "groovy"),
+        ("Dockerfile", "dockerfile"),
+        (".git/COMMIT_EDITMSG", "git-commit"),
+        ("main.tf", "terraform"),
+        ("a.proto", "proto"),
+        ("docs/index.rst", "restructuredtext"),
+        ("App.svelte", "svelte"),
+        ("site.less", "less"),
+        ("tsconfig.json", "jsonc"),
+        ("package.json", "json"),
+        ("build.gradle", "groovy"),
+    ],
+)
+def test_a_file_is_known_by_its_extension_or_its_name(path: str, id: str) -> None:
+    assert languages.language_of_path(path) == id
+
+
+def test_other_names_that_editors_have_mean_the_same_row() -> None:
+    names = {
+        "sh": "shellscript",
+        "make": "makefile",
+        "gitcommit": "git-commit",
+        "rst": "restructuredtext",
+        "cs": "csharp",
+    }
+    assert {name: languages.language(name).id for name in names} == names
+    assert languages.find("sh") == "shellscript"
+
+
+def test_a_language_that_nobody_knows_has_a_row_of_what_is_usual() -> None:
+    row = languages.language("no such language")
+    assert (row.name, row.comment, row.grammar, row.block_comment) == ("", "", "", ("/*", "*/"))
+    assert languages.words("no such language").closers == ("end",)
+
+
+def test_a_row_says_nothing_that_is_not_understood() -> None:
+    table = languages.built_in()
+    for row in set(table.languages.values()):
+        assert row.kind in ("code", "prose", "markup", "style", "data"), row.id
+        assert row.blocks in ("tags", "fences", *table.words), row.id
+        assert all("{}" in each for each in row.tests), row.id
+        assert len(row.block) in (0, 2), row.id
+    extensions = [each for row in set(table.languages.values()) for each in row.extensions]
+    assert len(extensions) == len(set(extensions))

@@ -98,6 +98,7 @@ def test_a_block_goes_on_behind_a_closer_that_opens_the_next() -> None:
         ("yaml", "  - name: ├Check out\n    uses: checkout┤\n  - name: Build\n"),
         ("makefile", "all: ├build\n\tcc -o a a.c\n\tstrip a┤\nclean:\n"),
         ("markdown", "- a ├long item\n  goes on┤\n- another\n"),
+        ("markdown", "```go\n\tif x ├{\n\t\tf()\n\t}┤\n\tg()\n```\n"),
         ("html", "<ul>\n  <li├>\n    a\n  </li>┤\n  <li>\n"),
         ("html", "<ul>\n  <li├>\n    a┤\n  </p>\n"),
         ("markdown", "```├python\nx = 1\n\ny = f(\n```┤\nText.\n"),
@@ -173,3 +174,23 @@ def test_the_same_line_three_times_is_a_loop() -> None:
 
 def test_the_users_stop_words() -> None:
     check("x = ├1 ┤# END of it\n", "stop word", stop_words=("# END", "never"))
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("python", "# " + "-" * 77),
+        ("restructuredtext", "=" * 60),
+        ("markdown", "| ---- | ---- | ---- | ---- | ---- | ---- |"),
+        ("solidity", "address x = 0x" + "0" * 40 + ";"),
+        ("python", "    0, 0, 0, 0, 0, 0, 0, 0,\n    0, 0, 0, 0, 0, 0, 0, 0,\n    0, 0, 0, 0, 0, 0, 0, 0,\n    1"),
+    ],
+)
+def test_a_ruler_zeros_and_the_rows_of_a_table_are_no_loop(language: str, text: str) -> None:
+    stops = Stops(stop_rules(CompletionContext("", language=language)))
+    assert all(stops.find(text[:end]) is None for end in range(1, len(text) + 1))
+
+
+def test_a_ruler_without_an_end_is_a_loop() -> None:
+    stop = Stops(stop_rules(CompletionContext("# ", language="python"))).find("-" * 200)
+    assert stop is not None and stop.reason == "repetition"

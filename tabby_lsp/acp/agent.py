@@ -22,6 +22,7 @@ from tabby_lsp.assistant import LENGTH, Assistant, Manner, Request, file_of
 from tabby_lsp.chat import edits, tasks
 from tabby_lsp.chat.conversation import ChatError, Excerpt, Message
 from tabby_lsp.chat.edits import NoEdit
+from tabby_lsp.chat.markdown import fenced
 from tabby_lsp.chat.sources import Attached, Sources, why_withheld
 from tabby_lsp.chat.template import ASSISTANT, USER
 from tabby_lsp.chat.thoughts import TEXT, THOUGHT, Piece
@@ -214,8 +215,7 @@ class Agent:
 
     async def _commit(self, id: str, session: Session, assistant: Assistant) -> str:
         message, notes = await assistant.commit_message(session.folder)
-        fence = edits.fence_around(message)
-        self._say(id, f"{fence}text\n{message}\n{fence}\n")
+        self._say(id, fenced(message, "text") + "\n")
         for note in notes:
             self._say(id, f"\n*{note}*\n")
         return "end_turn"

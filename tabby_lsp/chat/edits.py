@@ -17,7 +17,6 @@ LONGEST_COMMENT = 120  # characters of one that stands for code
 MOST_LINES = 400  # of a passage: a model writes every one of them, and small ones lose the thread of longer texts
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^`\n]*)$", re.MULTILINE)
-_BACKTICKS = re.compile(r"`{3,}")
 _BLANKS = re.compile(r"[ \t]*")
 # A comment that stands for code: "# ... existing code ...", "// rest of the function unchanged", "<!-- as before -->".
 _COMMENT = re.compile(r"^[ \t]*(?:#|//|--|/\*|\*|<!--|;+|%)[ \t!]*(.*)$", re.MULTILINE)
@@ -47,12 +46,6 @@ class Hunk:
     first: int
     end: int
     lines: tuple[str, ...]
-
-
-def fence_around(text: str) -> str:
-    """A fence that no line of the text can close (CommonMark 0.31, 4.5)."""
-    longest = max((len(run.group()) for run in _BACKTICKS.finditer(text)), default=2)
-    return "`" * (longest + 1)
 
 
 def rewritten(answer: str, passage: str, ended: bool = True) -> str:

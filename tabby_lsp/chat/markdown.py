@@ -193,7 +193,12 @@ class Answer:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A text as a block of code, in a fence longer than any inside."""
-    longest = max((len(run) for run in _RUN.findall(text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    """A text as a block of code, without the line ends at its end."""
+    fence, text = fence_around(text), text.rstrip("\n")
     return f"{fence}{language}\n{text}\n{fence}"
+
+
+def fence_around(text: str) -> str:
+    """A fence that no line of the text can close (CommonMark 0.31, 4.5)."""
+    longest = max((len(run) for run in _RUN.findall(text)), default=0)
+    return "`" * max(3, longest + 1)

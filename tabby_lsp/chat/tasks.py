@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tabby_lsp.chat.conversation import Material, Parameters
-from tabby_lsp.chat.edits import MOST_LINES, NoEdit, fence_around
+from tabby_lsp.chat.edits import MOST_LINES, NoEdit
+from tabby_lsp.chat.markdown import fenced
 
 ANSWERS, EDITS = "answers", "edits"
 
@@ -79,20 +80,16 @@ def edit(passage: Passage, instruction: str) -> tuple[Material, Parameters]:
     parts = [f"The file is {passage.path}."]
     for where, text in (("above", passage.above), ("below", passage.below)):
         if text.strip():
-            parts.append(f"These lines stand {where} the passage and stay as they are:\n{_fenced(text, passage)}")
-    parts.append(f"The passage:\n{_fenced(passage.text, passage)}")
+            parts.append(
+                f"These lines stand {where} the passage and stay as they are:\n{fenced(text, passage.language)}"
+            )
+    parts.append(f"The passage:\n{fenced(passage.text, passage.language)}")
     parts.append(f"The instruction: {instruction}")
     tokens = int(len(passage.text) * TOKENS_A_CHARACTER * GROWTH) + SPARE_TOKENS
     return Material("\n\n".join(parts), rules=EDIT_RULES), Parameters(max_tokens=tokens, temperature=0.0)
 
 
-def _fenced(text: str, passage: Passage) -> str:
-    fence = fence_around(text)
-    return f"{fence}{passage.language}\n{text.rstrip(chr(10))}\n{fence}"
-
-
 def commit_message(diff: str, asked: str) -> tuple[Material, Parameters]:
     """What a model is told so that its answer is a commit message (see `commit`)."""
-    fence = fence_around(diff)
-    question = f"The diff:\n{fence}diff\n{diff}\n{fence}\n\n{asked}"
+    question = f"The diff:\n{fenced(diff, 'diff')}\n\n{asked}"
     return Material(question, rules=COMMIT_RULES), Parameters(MESSAGE_TOKENS, 0.0)

@@ -51,7 +51,12 @@ _TAGS = Blocks(
     re.compile(r"[)\]}]|</"),
     ("</",),
 )
-_FENCES = Blocks(re.compile(r"^\s*(?:```|~~~)\s*[\w{.]+\Z"), re.compile(""), re.compile("```|~~~"), ("```", "~~~"))
+_FENCES = Blocks(
+    re.compile(r"^\s*(?:```|~~~)\s*[\w{.]+\Z"),
+    re.compile(""),
+    re.compile(r"```|~~~|[)\]}]|</|(?:end|fi|done|esac)\b"),
+    ("```", "~~~"),
+)
 _OTHERS = {"tags": _TAGS, "fences": _FENCES}
 PLAIN = _by_words(Words(closers=("end",)))
 

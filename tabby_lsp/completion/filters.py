@@ -24,10 +24,9 @@ from tabby_lsp.text import begin_alike
 Filter = Callable[[str, CompletionContext], str]
 
 # What these are worth: `tests/eval/constants.py`, the starter in 300 holes of click, httpx and jsonschema. Values on
-# either side change no first line that is right. A shorter `FEWEST` shows 1.3 % more, none of it right. A shorter
-# window (`parsing.PARSED_BEFORE`) hides one suggestion in 300, a longer one changes none. A longer `SHORT_LINE` lets
-# one line through that stands there already. The others change nothing here, and stay for the texts of their golden
-# cases.
+# either side change no first line that is right. A shorter `FEWEST` shows 1.3 % more, none of it right. A longer
+# `SHORT_LINE` lets one line through that stands there already. The others change nothing here, and stay for the texts
+# of their golden cases.
 
 # Lines that are so much alike say the same (Tabby's limits are 5 and 10 % of a line that may differ).
 NEARLY, ALIKE = 0.95, 0.9

@@ -14,7 +14,8 @@ from tabby_lsp.data import CompletionContext
 from tabby_lsp.languages import language as facts_of
 from tabby_lsp.syntax import PARSE_MILLISECONDS, errors, has_grammar
 
-# Characters around the cursor that are parsed: under a millisecond.
+# Characters around the cursor that are parsed: under a millisecond. With the starter in 300 holes (see `filters`) a
+# shorter window hides one suggestion, a longer one changes none.
 PARSED_BEFORE, PARSED_AFTER = 4000, 1500
 MOST_FAULTS = 5  # of the text without a suggestion; of one with more there is no telling
 _STATEMENT = re.compile(r"^([ \t]*)(?=[^\s#)\]}])", re.MULTILINE)

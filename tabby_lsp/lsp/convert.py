@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlparse
 
 from lsprotocol import types as lsp
 
+from tabby_lsp.chat.markdown import fenced
 from tabby_lsp.completion.context import surround
 from tabby_lsp.completion.overtype import before_overtyped, overtyped
 from tabby_lsp.data import Alternative, CompletionContext
@@ -125,7 +126,7 @@ def menu_list(asked: Asked, suggestion: Suggestion | None) -> lsp.CompletionList
         label=label,
         label_details=lsp.CompletionItemLabelDetails(description="tabby"),
         kind=lsp.CompletionItemKind.Text,
-        documentation=lsp.MarkupContent(kind=lsp.MarkupKind.Markdown, value=_fenced(whole, document.language_id)),
+        documentation=lsp.MarkupContent(kind=lsp.MarkupKind.Markdown, value=fenced(whole, document.language_id)),
         sort_text="\t",  # before everything that begins with a character one can see
         filter_text=word + suggestion.text.split("\n")[0],
         insert_text_format=lsp.InsertTextFormat.PlainText,
@@ -136,12 +137,6 @@ def menu_list(asked: Asked, suggestion: Suggestion | None) -> lsp.CompletionList
         ),
     )
     return lsp.CompletionList(is_incomplete=True, items=[item])
-
-
-def _fenced(text: str, language: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _with_line_ends(text: str, document: Document) -> str:

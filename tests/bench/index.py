@@ -4,9 +4,9 @@
 
 Nothing of the folder is written to, nor is the user's own index. `cold` is from the start of the process to the end
 of its first scan, `rescan` the same with nothing changed. A query is one of those that a request makes: the definitions
-of a name, the users of a name, what a file holds, and what is like twenty lines. `changed file` is from being told of
-it to its being in the index, without the pipe between; `unsaved` from a key to the moment at which a reader finds it,
-with the rest that the indexer waits for.
+of a name, what a file holds, and what is like twenty lines. A question is one of three words that stand near each other
+in a file, as `tabby-lsp search` answers it. `changed file` is from being told of it to its being in the index, without
+the pipe between; `unsaved` from a key to the moment at which a reader finds it, with what the indexer waits before.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tabby_lsp.index.answer import answer
 from tabby_lsp.index.client import Indexer
 from tabby_lsp.index.plan import IndexState, Plan
 from tabby_lsp.index.process import OBJECTS_BETWEEN_COLLECTIONS
@@ -96,11 +97,20 @@ def query_seconds(search: Search, folder: Path, chosen: Iterable[Source], rng: r
         name = rng.choice(names)
         questions: tuple[Callable[[], object], ...] = (
             partial(search.definitions, name),
-            partial(search.using, name),
             partial(search.in_file, folder / source.path),
             partial(search.find, text, excluding=folder / source.path),
         )
         found += [seconds_of(each) for each in questions]
+    return found
+
+
+def question_seconds(search: Search, folder: Path, chosen: Iterable[Source], rng: random.Random) -> list[float]:
+    found = []
+    for source in chosen:
+        line = rng.randrange(len(source.lines))
+        words = re.findall(r"[^\W\d]\w+", "".join(source.lines[max(0, line - QUERY_LINES) : line + 1])) or ["nothing"]
+        asked = " ".join(rng.sample(words, min(3, len(words))))
+        found.append(seconds_of(partial(answer, search, asked, 10, {str(folder): Rules()})))
     return found
 
 
@@ -196,11 +206,13 @@ async def measure(folder: Path, samples: int, seed: int) -> str:
         large = rng.sample(large, min(samples, len(large)))
         search = Search(Path(plan.database))
         queries = query_seconds(search, copy, chosen, rng)
+        questions = question_seconds(search, copy, chosen, rng)
         search.close()
         unsaved = await unsaved_seconds(plan, chosen[: max(1, samples // 4)], rng)
         changed = change_seconds(plan, chosen, rng), change_seconds(plan, large, rng)
     times = (
         ("query", queries),
+        ("question", questions),
         ("changed file", changed[0]),
         (f"… of {LARGE:,} lines or more", changed[1]),
         ("unsaved", unsaved),

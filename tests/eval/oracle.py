@@ -150,7 +150,8 @@ def _block(lines: _Lines, number: int, chance: random.Random) -> tuple[int, int]
     following = _lines_below(lines, number)
     for last, line in following:
         if indentation(line) <= depth:
-            last -= 0 if indentation(line) == depth and _CLOSER.fullmatch(line.strip()) else 1
+            closes = last > number + 1 and indentation(line) == depth and _CLOSER.fullmatch(line.strip())
+            last -= 0 if closes else 1
             break
     if last - number not in range(1, MOST_LINES):
         return None
