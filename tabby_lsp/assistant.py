@@ -251,7 +251,7 @@ class Assistant:
         """What the model writes, given to `on_text` as it comes."""
         stop = (*form.stop, *parameters.stop, *self._settings().model.chat.local.additional_stop_words)
         sampling = Sampling(made.max_tokens, parameters.temperature, parameters.seed, parameters.top_p)
-        job = engine.write(Write(_segments(form, made), sampling, stop, tuple([*TAGS, *TAGS.values()])))
+        job = engine.write(Write(_segments(form, made), sampling, stop, (*TAGS, *TAGS.values()), ends_loops=True))
         told = 0
 
         def tell(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,18 @@ async def test_the_next_turn_of_a_conversation_reads_what_is_new() -> None:
             engine, asked("def quote(text):\n" * 8 + first.text + "\n\n# and what does it return?\n")
         )
         assert first.reused == 0 and second.reused >= first.evaluated and second.evaluated < first.evaluated / 2
+    finally:
+        await engine.close()
+
+
+async def test_a_conversation_asks_for_an_end_of_loops() -> None:
+    """Of the starter, which lists the same name again and again behind a list of it."""
+    engine = Engine(SETTINGS)
+    engine.start()
+    try:
+        same = asked("NAMES = [\n" + "    'Equal',\n" * 30, sampling=Sampling(300))
+        for ends_loops, end in ((True, "repetition"), (False, "length")):
+            assert (await written(engine, replace(same, ends_loops=ends_loops))).end == end
     finally:
         await engine.close()
 

@@ -67,13 +67,15 @@ class Complete:
 class Write:
     """Goes on from a prompt, below completions, up to the end that the model finds or one of the texts of `stop`.
 
-    `kept` are control tokens that are written out by their texts; any other one ends the answer.
+    `kept` are control tokens that are written out by their texts; any other one ends the answer. So does a text that
+    goes round in circles, if `ends_loops`.
     """
 
     prompt: tuple[Segment, ...]
     sampling: Sampling
     stop: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    ends_loops: bool = False
 
 
 @dataclass(frozen=True, slots=True)

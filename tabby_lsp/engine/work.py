@@ -287,7 +287,7 @@ class Worker:
                     end = "stop"
                     break
                 tell(ending.feed(text))
-                if ending.found or ending.loops:
+                if ending.found or (request.ends_loops and ending.loops):
                     end = "stop" if ending.found else "repetition"
                     break
         tell(ending.rest())
