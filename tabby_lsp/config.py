@@ -22,10 +22,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from tabby_lsp import languages
-from tabby_lsp.data import AdditionalLanguage, OwnModel
+from tabby_lsp.data import AdditionalLanguage, OwnAction, OwnModel
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings, Switches, is_on
 
@@ -175,7 +175,9 @@ def _overlay(
         elif hints[key] == tuple[AdditionalLanguage, ...]:
             changes[key] = tuple(_languages(layer, name, value, problems))
         elif hints[key] == tuple[OwnModel, ...]:
-            changes[key] = tuple(_own_models(layer, name, value, problems))
+            changes[key] = tuple(_tables(OwnModel(), ("name", "source"), layer, name, value, problems))
+        elif hints[key] == tuple[OwnAction, ...]:
+            changes[key] = tuple(_tables(OwnAction(), ("title", "prompt"), layer, name, value, problems))
         else:
             fault, checked = _check(hints[key], rules[key], value)
             if rules[key].get("model") and not fault:
@@ -214,13 +216,20 @@ def _languages(layer: Layer, name: str, values: Any, problems: list[str]) -> Ite
             problems.append(f"{layer.origin}: each of `{name}` must be {error}: {each!r}.")
 
 
-def _own_models(layer: Layer, name: str, values: Any, problems: list[str]) -> Iterator[OwnModel]:
+T = TypeVar("T", OwnModel, OwnAction)
+
+
+def _tables(
+    empty: T, needed: tuple[str, str], layer: Layer, name: str, values: Any, problems: list[str]
+) -> Iterator[T]:
+    """Tables of one kind, each with what it needs."""
     for each in values if isinstance(values, list | tuple) else [values]:
-        model = _overlay(OwnModel(), each, f"{name}.", layer, problems, []) if isinstance(each, Mapping) else OwnModel()
-        if model.name and model.source:
-            yield model
+        made = _overlay(empty, each, f"{name}.", layer, problems, []) if isinstance(each, Mapping) else empty
+        if all(getattr(made, key) for key in needed):
+            yield made
         else:
-            problems.append(f"{layer.origin}: each of `{name}` must be a table with a `name` and a `source`: {each!r}.")
+            what = " and a ".join(f"`{key}`" for key in needed)
+            problems.append(f"{layer.origin}: each of `{name}` must be a table with a {what}: {each!r}.")
 
 
 def _check(hint: Any, rules: Mapping[str, Any], value: Any) -> tuple[str, Any]:

@@ -162,6 +162,16 @@ class OwnModel:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnAction:
+    """A code action of the user's own: what a chat model is asked to do with a passage."""
+
+    title: str = ""
+    prompt: str = ""
+    languages: tuple[str, ...] = ()  # LSP language ids in which it is offered; none: in all
+    edits: bool = False  # whether the answer takes the place of the passage, or is told in a conversation
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What a model is loaded with: an engine process has one model, for whatever jobs it is asked."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabby_lsp.data import AdditionalLanguage, OwnModel
+from tabby_lsp.data import AdditionalLanguage, OwnAction, OwnModel
 
 # A table of names, each on (true) or off. Pairs, since a dict could be changed.
 Switches = tuple[tuple[str, bool], ...]
@@ -241,5 +241,11 @@ class Settings:
         "Models of yours with a name, for `tabby-lsp models` and `model_id`: tables with `name`, `source` (a path, "
         "`org/repo[:quantisation]`, `org/repo/file.gguf` or an https address) and, if you like, `sha256`, `roles` and "
         "`licence`.",
+        restricted=True,
+    )
+    actions: tuple[OwnAction, ...] = _setting(
+        (),
+        "Code actions of yours, for a chat model: tables with `title` and `prompt`, and if you like `languages` (it is "
+        "offered in these alone) and `edits` (the answer takes the place of the passage; else it is told).",
         restricted=True,
     )

@@ -244,6 +244,7 @@ def test_every_key_that_names_a_file_or_a_model_is_restricted() -> None:
         *(key for key, _, _ in config.reference() if key.startswith(("model.", "index."))),
         "completion.disable",
         "additional_languages",
+        "actions",
         "models",
     }
 

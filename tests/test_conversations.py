@@ -256,7 +256,11 @@ async def test_other_documents_are_none_of_its_business(monkeypatch: pytest.Monk
     assert talk.actions("file:///a.py") == talk.lenses("file:///a.py") == talk.links("file:///a.py") == []
     assert talk.definition("file:///a.py", lsp.Position(0, 8)) is None
     assert talk.names("file:///a.py", lsp.Position(0, 15)) is None
-    for uri in ("", "file:///a.py", "file:///etc/passwd", "none"):
+    # A file of a repository that names another folder is none, whatever its first line says.
+    foreign = document.begun("file:///home/me/private", "Chat", "What is here?")
+    server.documents.open("file:///shop/README.md", "markdown", 1, foreign)
+    assert talk.actions("file:///shop/README.md") == []
+    for uri in ("", "file:///a.py", "file:///etc/passwd", "none", "file:///shop/README.md"):
         assert "no conversation" in (await talk.send(uri))["message"]
 
 
@@ -265,7 +269,7 @@ async def test_numbers_jump_and_names_are_completed(monkeypatch: pytest.MonkeyPa
     talk = talks(server, Talker("x"), monkeypatch)
     text = document.begun(WORKSPACE, "Chat", "Why @w") + "\n## Tabby\n\nSee 😀 [7].\n\n"
     text += document.reference_line(document.Reference(7, f"{WORKSPACE}/a.py", 3, 5, "total"))
-    uri = "file:///tmp/chat.md"
+    uri = (conversations.folder() / "chat.md").as_uri()
     server.documents.open(uri, "markdown", 1, text)
     lines = text.split("\n")
     said = next(n for n, line in enumerate(lines) if "😀" in line)

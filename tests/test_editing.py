@@ -16,6 +16,7 @@ from test_assistant import Talker, assistant
 from test_conversations import Server
 
 from tabby_lsp.chat.sources import Sources
+from tabby_lsp.data import OwnAction
 from tabby_lsp.index.disabled import Disabled
 from tabby_lsp.lsp import editing
 from tabby_lsp.lsp.conversations import Conversations
@@ -182,6 +183,25 @@ async def test_a_diagnostic_is_fixed_and_kinds_are_kept_apart(uri: str) -> None:
     assert editing.on_code_action(without, lsp.CodeActionParams(where, here, lsp.CodeActionContext([]))) == []
     server.disabled = Disabled(("**/cart.py", "cart.py"))
     assert titles() == [], "a file that no model reads has none"
+
+
+async def test_actions_of_the_users_own(uri: str) -> None:
+    talker = Talker(BETTER)
+    server = opened(talker, uri)
+    shout = OwnAction("Use sum()", "Use the function sum.", ("python",), edits=True)
+    tell = OwnAction("How slow?", "Say how slow this is.")
+    other = OwnAction("In Go", "Write it in Go.", ("go",))
+    server.settings = replace(server.settings, actions=(shout, tell, other))
+    here = lsp.Range(lsp.Position(5, 0), lsp.Position(5, 0))
+    context = lsp.CodeActionContext(diagnostics=[])
+    offered = editing.on_code_action(server, lsp.CodeActionParams(lsp.TextDocumentIdentifier(uri), here, context))
+    commands = {each.title: each.command for each in offered}
+    assert "Tabby: In Go" not in commands and commands["Tabby: How slow?"].command == editing.ASK  # type: ignore[union-attr]
+    command = commands["Tabby: Use sum()"]
+    assert command is not None and command.arguments is not None
+    await editing.edit_command(server, *command.arguments)
+    await asyncio.gather(*server.tasks)
+    assert "Use the function sum." in talker.prompt and server.text(uri) == EDITED
 
 
 async def test_a_question_about_a_passage_is_sent_in_a_conversation(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

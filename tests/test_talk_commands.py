@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -282,3 +283,30 @@ def test_markdown_is_shown_while_it_is_written(monkeypatch: pytest.MonkeyPatch) 
     shown = screen.getvalue()
     assert "Head" in shown and "bold" in shown and "**" not in shown.rpartition("bold")[2] and "[1]" in shown
     assert "hm" not in shown
+
+
+# --- commit-message
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_commit_message_and_a_branch_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for arguments in (("init", "-q"), ("add", "text.py"), (*identity, "commit", "-q", "-m", "Begin")):
+        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+    (folder / "text.py").write_text(SHOP + "\n# more\n", encoding="utf-8")
+    talking_engines = with_talker(monkeypatch, "Here it is:\n\nSay more about ", "escaping.")
+    command = ["commit-message", "--model", "small"]
+    assert cli.main([*command, str(folder)]) == 0
+    assert capsys.readouterr().out == "Say more about escaping\n"
+    assert "+# more" in talking_engines.talker.prompt and "Begin" in talking_engines.talker.prompt
+    assert cli.main([*command, "--branch", str(folder)]) == 0
+    assert capsys.readouterr().out == "say-more-about-escaping\n"
+    (folder / "text.py").write_text(SHOP, encoding="utf-8")
+    subprocess.run(["git", "add", "-f", "."], cwd=folder, check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "x"], cwd=folder, capture_output=True)
+    assert cli.main([*command, str(folder)]) == 1
+    assert "Nothing has changed" in capsys.readouterr().err
+    assert cli.main(["commit-message", str(folder)]) == 2
+    assert NO_CHAT_MODEL in capsys.readouterr().err

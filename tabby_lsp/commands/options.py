@@ -16,7 +16,7 @@ from tabby_lsp.config import Layer
 from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 
-TALKING = ("ask", "chat")  # commands that are asked of the model of chat
+TALKING = ("acp", "ask", "chat", "commit-message")  # commands that are asked of the model of chat
 LOG_LEVELS = ("error", "warning", "info", "debug")
 LOG_BYTES = 1_000_000
 LOG_FILES_KEPT = 10  # one is written by each server: those of the last ten are kept

@@ -201,7 +201,7 @@ class Conversations:
         """As the editor has it, or as it is on disk."""
         opened = self._server.protocol.documents.get(uri)
         if opened is not None:
-            return opened.text().replace("\r\n", "\n")
+            return opened.text().replace("\r\n", "\n") if _is_one(opened) else None
         path = path_of_url(uri)
         if path is None or path.parent != folder() or path.is_symlink():
             return None
@@ -257,7 +257,7 @@ class Conversations:
     def closed(self, closed: Document) -> None:
         """What stood in a conversation and was not saved is kept."""
         path = path_of_url(closed.uri)
-        if path is not None and path.parent == folder() and _is_one(closed):
+        if path is not None and _is_one(closed):
             self._server.spawn(asyncio.to_thread(_keep, path, closed.text()))
 
     # --- what a document offers
@@ -341,8 +341,14 @@ class Conversations:
 
 
 def _is_one(opened: Document) -> bool:
-    """Whether a document is a conversation: its first line says it, and the others are not looked at."""
-    return document.workspace_of(opened.lines[0].rstrip("\r\n")) is not None
+    """Whether a document is a conversation of ours: its first line says it, and it lies where they do.
+
+    A file of a repository that names another folder in its first line would have that folder's text written into it.
+    """
+    if document.workspace_of(opened.lines[0].rstrip("\r\n")) is None:
+        return False
+    path = path_of_url(opened.uri)
+    return path is not None and os.path.realpath(path.parent) == os.path.realpath(folder())
 
 
 # --- files

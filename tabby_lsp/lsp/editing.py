@@ -98,7 +98,7 @@ async def on_edit(ls: TabbyServer, params: Any) -> dict[str, Any]:
     shown = await progress.begin(ls, "edit", "Tabby: editing", work) if work is not None else None
     end = "stopped"
     try:
-        target = await _target(document, asked)
+        target = await _target(ls, document, asked)
         edit, notes = await _worked_out(ls, target, show)
         end = f"{len(edit.hunks)} places"
     except (ChatError, NoEdit) as error:
@@ -137,7 +137,7 @@ async def edit_command(ls: TabbyServer, *arguments: Any) -> Result:
     if document is None:
         return refuse(ls, "Choose the edit in an open document, as a code action: a command alone does not say where.")
     try:
-        target = await _target(document, asked)
+        target = await _target(ls, document, asked)
     except (NoEdit, JsonRpcException) as error:
         return refuse(ls, str(error))
     ls.spawn(_edited(ls, target))
@@ -177,7 +177,7 @@ async def ask_command(ls: TabbyServer, *arguments: Any) -> Result:
     if document is None:
         return refuse(ls, "Choose it in an open document, as a code action: a command alone does not say where.")
     try:
-        target = await _target(document, asked)
+        target = await _target(ls, document, asked)
     except (NoEdit, JsonRpcException) as error:
         return refuse(ls, str(error))
     path = path_of_url(target.uri)
@@ -217,6 +217,10 @@ def on_code_action(ls: TabbyServer, params: lsp.CodeActionParams) -> list[lsp.Co
             continue
         command, kind = (EDIT, "refactor.rewrite") if task.kind == tasks.EDITS else (ASK, "empty")
         chosen.append((task.title, command, kind, {"task": task.name}))
+    for own in ls.settings.actions:
+        if not own.languages or document.language_id in own.languages:
+            command, kind = (EDIT, "refactor.rewrite") if own.edits else (ASK, "empty")
+            chosen.append((own.title, command, kind, {"action": own.title}))
     return [
         lsp.CodeAction(
             title=f"Tabby: {title}",
@@ -243,13 +247,16 @@ def _comment_at(document: Document, line: int) -> tuple[int, str] | None:
 # --- what is edited
 
 
-async def _target(document: Document, asked: Mapping[str, Any]) -> Target:
+async def _target(ls: TabbyServer, document: Document, asked: Mapping[str, Any]) -> Target:
     """The passage and the instruction. Raises NoEdit, JsonRpcInvalidParams."""
     task, words = asked.get("task"), asked.get("instruction") or ""
     if not isinstance(words, str) or not (task is None or task == COMMENT or task in tasks.BY_NAME):
         raise JsonRpcInvalidParams(f"`task` must be one of {', '.join(tasks.BY_NAME)}, and `instruction` a string.")
     text, ending = document.text().replace("\r\n", "\n"), document.line_end()
     first, last = _lines(document, asked.get("range"))
+    own = next((each for each in ls.settings.actions if each.title == asked.get("action")), None)
+    if own is not None:
+        task, words = "edit", own.prompt
     if task == COMMENT:
         said = _comment_at(document, first)
         if said is None:
