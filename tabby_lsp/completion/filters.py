@@ -42,7 +42,7 @@ _STATED = re.compile(r"\w\W+\w.*(?<!,)\Z")
 BEGINNINGS = ("{", "(", "[", ",", ":", "=>", "\\")
 
 
-_IMPORT = re.compile(r"\s*(?:import|from|using|use|#?include|#import|require|require_relative|@import)\b[^\n]*\w")
+_IMPORT = re.compile(r"(?:import|from|using|use|#?include|#import|require|require_relative|@import)\b[^\n]*\w")
 
 
 def clean(text: str, context: CompletionContext, filters: Sequence[Filter] | None = None) -> str:
@@ -321,10 +321,13 @@ def drop_repeated_suffix(text: str, context: CompletionContext) -> str:
 
 
 def drop_known_imports(text: str, context: CompletionContext) -> str:
-    """No line that imports what the text around the cursor imports already, and nothing from there on."""
+    """No line that imports what the text around the cursor imports already, and nothing from there on. What is indented
+    imports for a part of a file, which may be another one."""
+    if not facts_of(context.language).has_statements:
+        return text
     line_prefix = context.prefix.rpartition("\n")[2]
     lines = (line_prefix + text).split("\n")
-    if not _IMPORT.match(lines[0]) and not any(map(_IMPORT.match, lines)):
+    if not any(map(_IMPORT.match, lines)):
         return text
     there = {
         each.rstrip()
