@@ -580,7 +580,10 @@ def test_a_model_that_cannot_be_used_is_said_once_and_requests_are_answered(tmp_
 
 def test_a_model_without_fim_tokens_completes_from_the_prefix_and_says_so_once(tmp_path: Path) -> None:
     path = tmp_path / "left-to-right.gguf"
-    path.write_bytes(MODEL.read_bytes().replace(b"<|fim_", b"<|fam_"))
+    data = MODEL.read_bytes()
+    for number, name in enumerate((b"prefix", b"suffix", b"middle")):
+        data = data.replace(b"<|fim_%s|>" % name, b"<|token_000%d|>" % number)
+    path.write_bytes(data)
     with Editor(model=path) as editor:
         assert editor.start()
         something(editor)

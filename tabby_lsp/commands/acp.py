@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser, common: Sequence[argparse.Arg
 
 def run(options: argparse.Namespace) -> int:
     wire = machine.take_stdout()
-    machine.lowest_priority()
+    machine.lowest_priority(own_session=True)  # an editor in another session is not to notice it
     settings = settings_of(options)
     start_logging(options, to_file=False)
     asyncio.run(_serve(settings, wire))
