@@ -580,7 +580,11 @@ def test_a_model_that_cannot_be_used_is_said_once_and_requests_are_answered(tmp_
 
 def test_a_model_without_fim_tokens_completes_from_the_prefix_and_says_so_once(tmp_path: Path) -> None:
     path = tmp_path / "left-to-right.gguf"
-    data = MODEL.read_bytes().replace(b"tokenizer.ggml.fim_", b"tokenizer.ggml.was_")
+    data = (
+        MODEL.read_bytes()
+        .replace(b"tokenizer.ggml.fim_", b"tokenizer.ggml.was_")
+        .replace(b"<|fim_pad|>", b"<|tok_pad|>")
+    )
     for number, name in enumerate((b"prefix", b"suffix", b"middle")):
         data = data.replace(b"<|fim_%s|>" % name, b"<|token_000%d|>" % number)
     path.write_bytes(data)
