@@ -20,7 +20,7 @@ VERSION = 4
 PATIENCE = 60  # seconds that a change waits for the other writer, who holds the file for far less than one
 OPENING = 10  # seconds that it may take until the file can be opened, if others are doing so as well
 
-_WRITABLE = "Close other editors that use it, or set TABBY_ROOT to a folder that can be written."
+_WRITABLE = "Set TABBY_ROOT to a folder that can be written."
 _MAGIC = b"SQLite format 3\0"
 _Result = TypeVar("_Result")
 
@@ -223,4 +223,6 @@ def _delete_file(path: Path) -> None:
         for end in ("-wal", "-shm", ""):
             path.with_name(path.name + end).unlink(missing_ok=True)
     except OSError as error:
-        raise NoFile(f"The index has to be made anew and cannot be deleted ({error}). {_WRITABLE}") from error
+        raise NoFile(
+            f"The index has to be made anew and cannot be deleted ({error}). Close other editors that use it."
+        ) from error
