@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tabby_lsp.completion.scanner import CLOSER_OF, TRIPLES, pieces, syntax_of
+from tabby_lsp.completion.scanner import CLOSER_OF, TRIPLES, begins_in, pieces, syntax_of
 
 # Behind a word a quote is an apostrophe, but for the letters that say what kind of a string begins.
 _APOSTROPHE = re.compile(r"(?:[^\W_bBeEfFLrRuU]|\w{3})\Z")
@@ -45,10 +45,18 @@ def _read(text: str, language: str) -> Nesting:
     return Nesting(language).read(text)
 
 
+@lru_cache(maxsize=4)
+def _read_window(text: str, language: str) -> Nesting:
+    """The same of text that may begin in the middle of a string."""
+    found = Nesting(language)
+    found.inside = begins_in(text, language)
+    return found.read(text)
+
+
 def _at(before: str, text: str, language: str) -> Nesting:
     """What is open behind a text at a cursor."""
     start = before.rfind("\n") + 1
-    above, found = _read(before[:start], language), Nesting(language)
+    above, found = _read_window(before[:start], language), Nesting(language)
     found.inside, found.openers = above.inside, list(above.openers)
     return found.read(before[start:] + text)
 
@@ -76,7 +84,7 @@ def opens_again(before: str, text: str, language: str) -> bool:
 
 def inside(before: str, language: str) -> str:
     """The mark of the comment or string of several lines in which the last line of a text begins; or ""."""
-    return _read(before[: before.rfind("\n") + 1], language).inside
+    return _read_window(before[: before.rfind("\n") + 1], language).inside
 
 
 def first_surplus(before: str, text: str, allowed: str, language: str) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 
 from tabby_lsp.completion.overtype import overtyped
-from tabby_lsp.completion.scanner import pieces, syntax_of
+from tabby_lsp.completion.scanner import begins_in, pieces, syntax_of
 from tabby_lsp.completion.stops import indentation
 from tabby_lsp.data import CompletionContext
 from tabby_lsp.languages import language as facts_of
@@ -78,7 +78,7 @@ def _window(context: CompletionContext) -> tuple[str, str, int]:
     """
     before, after = context.prefix, context.suffix
     first = max(0, len(before) - PARSED_BEFORE)
-    found = pieces(before, syntax_of(context.language))
+    found = pieces(before, syntax_of(context.language), begins_in(before, context.language))
     in_strings = {place for each in found for place in range(max(first, each.start + 1), each.end)}
     starts = [
         (indentation(match[1]), match.start())

@@ -86,6 +86,31 @@ def pieces(text: str, syntax: Syntax, inside: str = "", begin: str = "") -> Iter
             place = behind
 
 
+# What stands before a triple quote that begins a string, and behind one that ends it, on its line.
+_BEFORE_STRING = re.compile(r"(?:^|[=(,:\[{+%]|\breturn|\b[rRbBuUfF]{1,2})[ \t]*$")
+_BEHIND_STRING = re.compile(r"[ \t]*(?:$|[]).,}%+:;#])")
+_TRIPLE = re.compile("|".join(TRIPLES))
+
+
+def begins_in(text: str, language: str) -> str:
+    """The mark of the string of several lines in which a text begins, as a window of a document may; or "".
+
+    A triple quote may begin a string or end one: of the two ways to pair them all, that which fits more of them.
+    """
+    if not set(TRIPLES) & set(facts_of(language).long):
+        return ""
+    marks = list(_TRIPLE.finditer(text))
+    mark = marks[0][0] if marks else ""
+    fits = 0  # how many more fit if the text does not begin in a string
+    for number, each in enumerate(each for each in marks if each[0] == mark):
+        line = text.rfind("\n", 0, each.start()) + 1
+        end = text.find("\n", each.end())
+        begins = _BEFORE_STRING.search(text[line : each.start()]) is not None
+        ends = _BEHIND_STRING.match(text[each.end() : end if end >= 0 else len(text)]) is not None
+        fits += (begins - ends) * (1 if number % 2 == 0 else -1)
+    return mark if fits < 0 else ""
+
+
 @cache
 def _syntax(facts: Language) -> Syntax:
     bodies: dict[str, _Body] = {}
