@@ -416,6 +416,8 @@ def test_a_stopped_download_is_gone_on_with(hub: Hub, folder: Path, by_command: 
         run(client, "tabby.downloadModel", {"name": REPOSITORY, "confirmed": True})
         token = wait_progress(client, lambda value: value["kind"] == "report")["params"]["token"]
         assert client.answer(client.ask_inline((0, 0))) is not None, "suggestions come while it runs"
+        while not any(each.stat().st_size for each in unfinished(folder)):  # something has come, and is kept
+            time.sleep(0.01)
         if by_command:
             client.choose = lambda params: "Stop"
             run(client, "tabby.downloadModel")

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,10 @@ async def test_pip_ends_with_the_download(root: Path, monkeypatch: pytest.Monkey
         while not pips() - before:
             await asyncio.sleep(0.02)
         await events.aclose()
-        assert pips() <= before
+        end = time.monotonic() + 20
+        while not pips() <= before:  # it was killed, and the system may take a moment
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
     assert not list((root / "lsp" / "models").rglob(".fetching-*"))
 
 

@@ -190,6 +190,12 @@ def _end_with_who_asked() -> None:
     os._exit(1)
 
 
+def _stop(*_: object) -> None:
+    """As Ctrl-C: pip, where that is at work, ends with us. Once: a second signal would break that off."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     def emit(event: str, **values: Any) -> None:
         try:
@@ -199,7 +205,7 @@ def main() -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries once more at its end
             raise
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: pip, where that is at work, ends with us
+    signal.signal(signal.SIGTERM, _stop)
     try:
         request = json.loads(sys.stdin.readline())
         threading.Thread(target=_end_with_who_asked, daemon=True).start()
