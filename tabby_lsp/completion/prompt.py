@@ -24,7 +24,8 @@ from tabby_lsp.data import CompletionContext, Snippet
 from tabby_lsp.languages import language
 
 # The suffix gets this share of a full prompt. Qwen2.5-Coder's and StarCoder's evaluations give it a quarter to
-# a half; the text before the cursor says more about what comes next.
+# a half; the text before the cursor says more about what comes next. Of the starter in 240 holes of click, httpx and
+# jsonschema (`tests/eval/constants.py --prompts`) an eighth changes no right first line, and a half 0.8 % (0.0 to 2.1).
 SUFFIX_SHARE = 0.25
 # Text of other files gets at most this share.
 SNIPPET_SHARE = 0.5
@@ -44,7 +45,9 @@ BEGINNING = 80  # characters by which the beginning of a window is known
 # A line's indentation stays in the prompt: a middle that begins with it is one that models see seldom in training. On
 # the starter and held-out lines, where it did not, 27 % of what was suggested there was empty; now nothing is.
 _UNFINISHED = re.compile(r"(?:(?:[^\w\n]|_)?[^\W\d_]+|\d{1,3}|(?<=\S)[^\S\n]+|[^\S\n]?[^\w\s]{1,8})\Z")
-MOST_PENDING_TOKENS = 4  # each may cost a step of decoding, where the model takes another way through the word
+# Each may cost a step of decoding, where the model takes another way through the word. With one alone the starter shows
+# 0.8 % less (2.9 less to 1.7 more, in the same holes) and as much that is right.
+MOST_PENDING_TOKENS = 4
 
 
 class _Cursor:
