@@ -45,6 +45,7 @@ ONLY_THOUGHTS = "The model has thought, and come to no answer in {tokens} tokens
 LOOPED = "The model began to repeat itself, and was stopped. A higher temperature or a larger model does so less."
 CUT = "The answer ends here because it has {tokens} tokens: there is room for more with a larger max_tokens."
 NO_ANSWER = "The model has written nothing."
+OF_A_MERGE = "A merge is being made: this is git's own message for it."
 NOTHING_FOUND = "Nothing in the repository was found to fit this question: the answer rests on the model alone."
 
 CHANGES_SHARE = 1 / 2  # of the context, for a diff: the rest is for subjects, the message and a model's own counts
@@ -182,15 +183,16 @@ class Assistant:
         """A message for what would be committed in a folder, in the style of its last ones, and what one should know of
         it. Raises ChatError."""
         try:
-            bodies = await asyncio.to_thread(git.has_bodies, folder)
-            subjects = await asyncio.to_thread(git.subjects, folder)
+            if merge := await asyncio.to_thread(git.merge_message, folder):
+                return merge, (OF_A_MERGE,)
+            last = await asyncio.to_thread(git.messages, folder)
             info = await (await self._engine("")).ready()
             room = int(info.context_size * CHANGES_SHARE)
             diff, withheld = await asyncio.to_thread(changes, self._sources(), folder, room)
         except (git.GitError, EngineError) as error:
             raise ChatError(str(error)) from None
-        draft = await self.write(*commit_message(diff, commit.instruction(subjects, bodies)))
-        message = commit.message_of(draft.text, bodies)
+        draft = await self.write(*commit_message(diff, commit.instruction(last)))
+        message = commit.message_of(draft.text, commit.have_bodies(last))
         if not message:
             raise ChatError("The model has written no message. Try again, or with another model.")
         return message, tuple(NOT_GIVEN.format(name=each, why="a file that is kept from models") for each in withheld)

@@ -60,8 +60,9 @@ class One:
 class Window(Client):
     """A chat window: it keeps what it is shown, reads and writes files, and allows edits as it is told to."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, opened: list[Path]) -> None:
         super().__init__(agent)  # type: ignore[arg-type]
+        self._opened = opened  # workspaces
         self.updates: list[dict[str, Any]] = []
         self.buffers: dict[str, str] = {}
         self.allows: Any = {"outcome": {"outcome": "selected", "optionId": "allow"}}
@@ -69,6 +70,10 @@ class Window(Client):
         self.before_answer: Callable[[], None] = lambda: None
         self.session = ""
         self._ids = 0
+
+    @property
+    def opened(self) -> int:
+        return len(self._opened)
 
     @property
     def text(self) -> str:
@@ -134,8 +139,13 @@ async def window(folder: Path, talker: Talker | None, **begin: Any) -> AsyncIter
     local = replace(settings.model.chat.local, model_id="talker" if talker else "")
     settings = replace(settings, model=replace(settings.model, chat=replace(settings.model.chat, local=local)))
     quiet: Callable[[str], None] = lambda text: None  # noqa: E731
-    agent = Agent(One(talker), settings, lambda place: workspace(place, settings, quiet, quiet))  # type: ignore[arg-type]
-    made = Window(agent)
+    opened: list[Path] = []
+
+    def opens(place: Path) -> Any:
+        opened.append(place)
+        return workspace(place, settings, quiet, quiet)
+
+    made = Window(Agent(One(talker), settings, opens), opened)  # type: ignore[arg-type]
     await made.begin(folder, **begin)
     try:
         yield made
@@ -169,6 +179,16 @@ async def test_the_conversation_goes_on(folder: Path) -> None:
         await chat.prompt("second question")
         assert talker.prompt.index("first question") < talker.prompt.index("First answer.")
         assert talker.prompt.index("First answer.") < talker.prompt.index("second question")
+
+
+async def test_two_sessions_about_a_folder_share_its_index(folder: Path) -> None:
+    async with window(folder, Talker("Yes.")) as chat:
+        await chat.prompt("first")
+        first = chat.opened
+        chat.session = ""
+        chat.session = (await chat.request("session/new", cwd=str(folder), mcpServers=[]))["sessionId"]
+        await chat.prompt("second")
+        assert chat.opened == first == 1
 
 
 async def test_without_a_model_the_index_answers(folder: Path) -> None:

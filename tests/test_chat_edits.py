@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from tabby_lsp.chat.edits import NoEdit, applied, hunks, hunks_so_far, place_of, rewritten
+from tabby_lsp.chat.edits import Hunk, NoEdit, hunks, hunks_so_far, rewritten
 from tabby_lsp.chat.markdown import fence_around
 
 METHOD = """    def total(self):
@@ -124,6 +125,14 @@ def test_no_line_of_a_text_closes_the_fence_around_it() -> None:
     assert fence_around("a `````` b") == "```````"
 
 
+def applied(old: str, changes: Sequence[Hunk]) -> str:
+    """The inverse of `hunks`."""
+    lines = old.splitlines(keepends=True)
+    for hunk in sorted(changes, key=lambda each: each.first, reverse=True):
+        lines[hunk.first : hunk.end] = hunk.lines
+    return "".join(lines)
+
+
 def test_hunks_are_the_lines_that_differ_and_lead_to_the_new_text() -> None:
     old, new = "a\nb\nc\nd\n", "a\nB\nc\nd\ne"
     assert [(each.first, each.end, each.lines) for each in hunks(old, new)] == [(1, 2, ("B\n",)), (4, 4, ("e",))]
@@ -142,64 +151,3 @@ def test_hunks_that_are_streamed_stay_as_they_are() -> None:
         assert so_far == whole[: len(so_far)] and len(so_far) >= seen, new[:end]
         seen = len(so_far)
     assert seen == len(whole) == 3
-
-
-FILE = '''import os
-
-
-class Cart:
-    """What is bought."""
-
-    @property
-    def total(self):
-        result = 0
-        for item in self.items:
-            result += item.price
-        return result
-
-    def clear(self):
-        self.items = []
-
-
-def total(items):
-    return sum(items)
-
-
-LIMIT = 10
-'''
-
-
-@pytest.mark.parametrize(
-    ("block", "first_line", "last_line"),
-    [
-        (METHOD, "    def total(self):", "        return result"),
-        ("@property\ndef total(self):\n    return 0\n", "    @property", "        return result"),
-        (
-            "def clear(self, at):\n    del self.items[at]\n    log(at)\n",
-            "    def clear(self):",
-            "        self.items = []",
-        ),
-        ("def total(items):\n    return sum(items, 0)\n", "def total(items):", "    return sum(items)"),
-        ("LIMIT = 10", "LIMIT = 10", "LIMIT = 10"),
-        ("def unknown():\n    pass\n", None, None),
-        ("", None, None),
-        ("x\n" * 3, None, None),
-    ],
-)
-def test_a_block_of_an_answer_finds_the_place_it_is_another_form_of(
-    block: str, first_line: str | None, last_line: str | None
-) -> None:
-    place = place_of(block, FILE)
-    lines = FILE.split("\n")
-    assert (None if place is None else (lines[place[0]], lines[place[1] - 1])) == (
-        None if first_line is None else (first_line, last_line)
-    )
-
-
-def test_a_block_in_braces_ends_with_its_brace() -> None:
-    text = "func a() {\n\tx()\n}\n\nfunc b(n int) {\n\ty()\n}\n"
-    assert place_of("func b(n int, m int) {\n\tz()\n}", text) == (4, 7)
-
-
-def test_of_two_places_that_fit_alike_none_is_taken() -> None:
-    assert place_of("for x in y:\n    go(x)\n", "for x in y:\n    go(x)\nfor x in y:\n    go(x)\n") is None

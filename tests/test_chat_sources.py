@@ -49,7 +49,7 @@ def title(text):
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Sources:
-    root, database = tmp_path / "work", tmp_path / "index.sqlite"
+    root, database = tmp_path / "repository", tmp_path / "index.sqlite"
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8", newline="")
@@ -129,7 +129,7 @@ def test_the_workspace_is_its_most_used_definitions(sources: Sources) -> None:
         (".env", "secrets"),
         ("private/plans.py", "ignored"),
         (".gitignore", "hidden"),
-        ("../work/.env", "secrets"),
+        ("../repository/.env", "secrets"),
         ("nowhere.py", "no such file"),
         ("../secret.py", "no such file"),
         ("/etc/passwd", "no such file"),
@@ -141,7 +141,7 @@ def test_what_must_not_be_given_is_named(name: str, why: str, sources: Sources, 
     (root.parent / "secret.py").write_text("SECRET = 1\n")
     (root / "shop/link.py").symlink_to(root.parent / "secret.py")
     found = material(sources, f"@file {name} what is in it?")
-    assert name.removeprefix("../work/") in " ".join(found.notes) and why in " ".join(found.notes)
+    assert name.removeprefix("../repository/") in " ".join(found.notes) and why in " ".join(found.notes)
     assert not any(each.asked for each in found.excerpts)
     assert not any("hunter2" in each.text or "over the wall" in each.text for each in found.excerpts)
 

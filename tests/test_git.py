@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_assistant import Talker, assistant
 
+from tabby_lsp.assistant import OF_A_MERGE
 from tabby_lsp.chat import commit
+from tabby_lsp.chat.sources import Sources
 from tabby_lsp.index.contents import is_secret
 from tabby_lsp.processes import git
 from tabby_lsp.processes.git import GitError
@@ -79,15 +82,17 @@ def test_a_repository_without_commits(repository: Path) -> None:
     (repository / "a.py").write_text("one\n")
     run(repository, "add", "-A")
     assert "+one" in git.changes(repository).diff
-    assert git.subjects(repository) == [] and not git.has_bodies(repository)
+    assert git.messages(repository) == [] and not commit.have_bodies([]) and not git.merge_message(repository)
 
 
 def test_the_style_of_the_last_commits(repository: Path) -> None:
     committed(repository, "first", a_py="1\n")
     committed(repository, "second\n\nBecause.", a_py="2\n")
-    assert git.subjects(repository) == ["second", "first"] and git.has_bodies(repository)
+    assert git.messages(repository) == ["second\n\nBecause.", "first"] and commit.have_bodies(git.messages(repository))
+    asked = commit.instruction(git.messages(repository))
+    assert "second\nfirst\n" in asked and "a blank line" in asked and "Because" not in asked
     committed(repository, "third", a_py="3\n")
-    assert not git.has_bodies(repository)
+    assert not commit.have_bodies(git.messages(repository))
 
 
 def test_a_merge_is_seen(repository: Path) -> None:
@@ -96,10 +101,22 @@ def test_a_merge_is_seen(repository: Path) -> None:
     committed(repository, "Other", a_py="2\n")
     run(repository, "checkout", "-q", "main")
     committed(repository, "Main", a_py="3\n")
-    assert not git.is_merging(repository)
+    assert git.merge_message(repository) == ""
     run(repository, "merge", "other")
-    assert git.is_merging(repository)
+    assert git.merge_message(repository) == "Merge branch 'other'"
     assert git.changes(repository).diff
+
+
+async def test_a_merge_keeps_the_message_that_git_has_for_it(repository: Path) -> None:
+    committed(repository, "Begin", a_py="1\n")
+    run(repository, "checkout", "-q", "-b", "other")
+    committed(repository, "Other", a_py="2\n")
+    run(repository, "checkout", "-q", "main")
+    committed(repository, "Main", a_py="3\n")
+    run(repository, "merge", "other")
+    talker = Talker("Something else")
+    message, notes = await assistant(talker, Sources()).commit_message(repository)
+    assert message == "Merge branch 'other'" and notes == (OF_A_MERGE,) and not talker.asked
 
 
 def test_a_diff_of_a_hundred_megabytes_is_cut(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +159,7 @@ def test_nothing_that_a_repository_configures_is_run(repository: Path, tmp_path:
         run(repository, "diff", f"{name}.txt")
     assert {"ran-fsmonitor", "ran-textconv", "ran-filter", "ran-process"} <= ran()
     found = git.changes(repository)
-    git.subjects(repository), git.has_bodies(repository), git.is_merging(repository)
+    git.messages(repository), git.merge_message(repository)
     assert found.diff.count("+22") == 3 and ran() == set()
     run(repository, "config", "diff.external", f"{script} external")
     run(repository, "diff", "a.txt")

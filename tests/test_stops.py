@@ -159,7 +159,7 @@ def test_the_line_below_the_cursor_is_not_written_again() -> None:
     check("def f():\n    ├x = 1┤\n    return x\n", "following line", after="\n\n    return x\n")
 
 
-@pytest.mark.parametrize("unit", ["abc", "x = x + 1, ", "0123456789" * 5])
+@pytest.mark.parametrize("unit", ["abc", "x = x + 1, ", "0123456789" * 5, ".1.1"])
 def test_a_loop_is_left_at_its_first_turn(unit: str) -> None:
     before, text = "y = ", unit * 8
     stops = Stops(stop_rules(CompletionContext(before)))

@@ -18,6 +18,7 @@ from typing import Any
 
 from tabby_lsp import __version__
 from tabby_lsp.acp.connection import INTERNAL_ERROR, INVALID_PARAMS, Connection, RpcError
+from tabby_lsp.acp.content import Prompt, mapping, read
 from tabby_lsp.assistant import LENGTH, Assistant, Manner, Request, file_of
 from tabby_lsp.chat import edits, tasks
 from tabby_lsp.chat.conversation import ChatError, Excerpt, Message
@@ -28,7 +29,6 @@ from tabby_lsp.chat.template import ASSISTANT, USER
 from tabby_lsp.chat.thoughts import TEXT, THOUGHT, Piece
 from tabby_lsp.engines import Engines
 from tabby_lsp.languages import language_of_path
-from tabby_lsp.processes import machine
 from tabby_lsp.settings import Settings
 from tabby_lsp.text import split_lines
 
@@ -39,28 +39,18 @@ _COMMANDS = [
     for task in tasks.TASKS
 ] + [{"name": COMMIT, "description": "Write a commit message for what is staged"}]
 _SLASH = re.compile(r"\s*/(\w+)\b[ \t]*(.*)", re.DOTALL)
-_LINES = re.compile(r"L?(\d+)(?:(?:[-:]|:L|-L)(\d+))?(?::\d+)?")
 
 Workspace = Callable[[Path], AbstractAsyncContextManager[Sources]]
 
 
 @dataclass(slots=True)
 class Session:
-    """A conversation about a folder. `workspace` is opened with its first prompt."""
+    """A conversation about a folder."""
 
     folder: Path
     said: list[Message] = field(default_factory=list)
     noted: set[str] = field(default_factory=set)  # what one need not be told twice
-    sources: Sources | None = None
     prompt: asyncio.Task[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a user has sent: the words, and what goes with them."""
-
-    text: str
-    attached: tuple[Attached, ...]
 
 
 class Agent:
@@ -69,6 +59,7 @@ class Agent:
     def __init__(self, engines: Engines, settings: Settings, workspace: Workspace) -> None:
         self._engines, self._settings, self._workspace = engines, settings, workspace
         self._sessions: dict[str, Session] = {}
+        self._sources: dict[Path, Sources] = {}  # of the folders that somebody has asked about
         self._open = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._reads = self._writes = False  # what the client offers
@@ -90,7 +81,7 @@ class Agent:
     # --- the protocol's methods
 
     async def _initialize(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        files = _mapping(_mapping(params.get("clientCapabilities")).get("fs"))
+        files = mapping(mapping(params.get("clientCapabilities")).get("fs"))
         self._reads, self._writes = files.get("readTextFile") is True, files.get("writeTextFile") is True
         return {
             "protocolVersion": VERSION,
@@ -121,7 +112,7 @@ class Agent:
             raise RpcError(INVALID_PARAMS, f"There is no session {id!r:.80}: session/new begins one.")
         if session.prompt is not None:
             raise RpcError(INVALID_PARAMS, "This session is answering: cancel that, or wait for its end.")
-        prompt = _read(params.get("prompt"))
+        prompt = read(params.get("prompt"))
         session.prompt = asyncio.get_running_loop().create_task(self._answer(id, session, prompt))
         try:
             return {"stopReason": await session.prompt}
@@ -152,12 +143,16 @@ class Agent:
 
     # --- answers
 
+    async def _sources_of(self, folder: Path) -> Sources:
+        """What a folder has to answer questions with: opened with the first prompt about it, for all its sessions."""
+        async with self._opening:
+            if folder not in self._sources:
+                self._sources[folder] = await self._open.enter_async_context(self._workspace(folder))
+            return self._sources[folder]
+
     async def _answer(self, id: str, session: Session, prompt: Prompt) -> str:
         """Answers a prompt. Returns the protocol's reason why that has ended."""
-        async with self._opening:
-            if session.sources is None:
-                session.sources = await self._open.enter_async_context(self._workspace(session.folder))
-        sources = session.sources
+        sources = await self._sources_of(session.folder)
         assistant = Assistant(self._engines, lambda: self._settings, lambda: sources)
         slash = _SLASH.fullmatch(prompt.text)
         if slash and slash[1] == COMMIT:
@@ -229,8 +224,8 @@ class Agent:
             raise NoEdit("Which file? Mention it in the prompt, with the lines where that is not all of it.")
         target = attached[0]
         path = target.path
-        assert path is not None and session.sources is not None
-        if why := await asyncio.to_thread(why_withheld, session.sources, path):
+        assert path is not None
+        if why := await asyncio.to_thread(why_withheld, await self._sources_of(session.folder), path):
             raise NoEdit(f"{path.name} is not given to a model: it is {why}.")
         text = await self._text(id, path)
         lines = text.splitlines(keepends=True)
@@ -281,7 +276,7 @@ class Agent:
         answer = await self._connection.call(
             "session/request_permission", sessionId=id, toolCall=call_of, options=options
         )
-        outcome = _mapping(_mapping(answer).get("outcome"))
+        outcome = mapping(mapping(answer).get("outcome"))
         return outcome.get("outcome") == "selected" and outcome.get("optionId") == "allow"
 
     # --- files
@@ -299,7 +294,7 @@ class Agent:
     async def _text(self, id: str, path: Path) -> str:
         """Raises NoEdit, RpcError."""
         if self._reads:
-            answer = _mapping(await self._connection.call("fs/read_text_file", sessionId=id, path=str(path)))
+            answer = mapping(await self._connection.call("fs/read_text_file", sessionId=id, path=str(path)))
             text = answer.get("content")
             if isinstance(text, str):
                 return text
@@ -307,50 +302,6 @@ class Agent:
             return (await asyncio.to_thread(path.read_bytes)).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise NoEdit(f"{path} cannot be read: {error}") from None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _read(blocks: Any) -> Prompt:
-    """The blocks of a prompt. Raises RpcError."""
-    if not isinstance(blocks, list) or not all(isinstance(each, Mapping) for each in blocks):
-        raise RpcError(INVALID_PARAMS, "`prompt` is a list of content blocks.")
-    texts: list[str] = []
-    attached: list[Attached] = []
-    for block in blocks:
-        if block.get("type") == "text" and isinstance(block.get("text"), str):
-            texts.append(block["text"])
-        elif block.get("type") == "resource_link" and isinstance(block.get("uri"), str):
-            place = _place(block["uri"])
-            texts.append(f"`{block.get('name') or block['uri']}`")
-            if place is not None:
-                attached.append(Attached(*place))
-        elif block.get("type") == "resource":
-            resource = _mapping(block.get("resource"))
-            uri, text = resource.get("uri"), resource.get("text")
-            if isinstance(uri, str) and isinstance(text, str):
-                path, first, _ = _place(uri) or (None, 0, None)
-                last = first + len(split_lines(text)) - 1
-                attached.append(Attached(path, first, last, text, "" if path else uri))
-    text = "".join(texts).strip()
-    if not text and not attached:
-        raise RpcError(INVALID_PARAMS, "The prompt is empty: an agent reads text, links to files and texts of files.")
-    return Prompt(text, tuple(attached))
-
-
-def _place(uri: str) -> tuple[Path, int, int | None] | None:
-    """The file of a URI and its lines, from 0; None of what is no file."""
-    uri, _, fragment = uri.partition("#")
-    path = machine.path_of_url(uri)
-    if path is None:
-        return None
-    lines = _LINES.fullmatch(fragment)
-    if lines is None:
-        return path, 0, None
-    first = max(1, int(lines[1]))
-    return path, first - 1, max(first, int(lines[2] or first)) - 1
 
 
 def _link(excerpt: Excerpt) -> str:

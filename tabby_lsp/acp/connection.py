@@ -163,7 +163,7 @@ class Connection:
     async def _carry_out(self, handler: Handler, method: str, params: Mapping[str, Any]) -> None:
         try:
             await handler(params)
-        except Exception:
+        except Exception:  # whatever it is: a notification has no answer to say it in
             log.exception("%s", method)
 
     async def _answer(self, id: Any, method: str, params: Any) -> None:
@@ -180,7 +180,7 @@ class Connection:
             self._fail(id, error.code, str(error))
         except ValueError as error:
             self._fail(id, INVALID_PARAMS, str(error))
-        except Exception as error:
+        except Exception as error:  # a fault of ours is an answer, too
             log.exception("%s", method)
             self._fail(id, INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         finally:

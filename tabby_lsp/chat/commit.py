@@ -123,15 +123,20 @@ def _fitted(file: FileDiff, share: int, count: Callable[[str], int]) -> str:
     return head + "".join(kept) if kept else ""
 
 
-def instruction(subjects: Sequence[str], bodies: bool) -> str:
-    """What a model is asked for with a diff, in the style of the repository's last subjects."""
+def have_bodies(messages: Sequence[str]) -> bool:
+    """Whether at least half of some commit messages say more than a first line."""
+    return bool(messages) and 2 * sum("\n" in each for each in messages) >= len(messages)
+
+
+def instruction(messages: Sequence[str]) -> str:
+    """What a model is asked for with a diff, in the style of the repository's last messages."""
     asked = "Write the commit message for this diff. "
-    if bodies:
+    if have_bodies(messages):
         asked += "First one line of at most 72 characters, then a blank line, then a short text that says why. "
     else:
         asked += "Only one line of at most 72 characters. "
-    if subjects:
-        listed = "\n".join(subjects)
+    if messages:
+        listed = "\n".join(each.partition("\n")[0] for each in messages)
         asked += f"Write it in the language and style of this repository's last ones:\n{listed}\n"
     else:
         asked += "Say what the change does, in the imperative. "

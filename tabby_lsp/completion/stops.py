@@ -26,9 +26,11 @@ from tabby_lsp.data import CompletionContext
 
 # A loop is a unit of 3 to 9 characters six times in a row, or of up to 120 four times (the limits of Tabby's filter).
 _SHORT_UNIT, _LONG_UNIT, _LONGEST_UNIT = 3, 10, 120
-# Of what has no letters, or one only, a ruler is made: people make them as wide as a line.
+# Of one character, or of what has no letters, rulers and rows of tables are made, as wide as a line. But numbers
+# without a blank between them are a version that never ends.
 _LONGEST_RULER = 120
 _LETTER = re.compile(r"[^\W\d_]")
+_NUMBERS = re.compile(r"\S*\d\S*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ def _repetition(text: str) -> Stop | None:
     for size in range(_SHORT_UNIT, min(_LONGEST_UNIT, len(text) // 4) + 1):
         times = 6 if size < _LONG_UNIT else 4
         unit = text[-size:]
-        if not _LETTER.search(unit) or len(set(unit)) == 1:  # a ruler, zeros, an empty row of a table
+        if len(set(unit)) == 1 or not (_LETTER.search(unit) or _NUMBERS.fullmatch(unit)):
             times = max(times, _LONGEST_RULER // size)
         if unit.strip() and text.endswith(unit * times):
             return Stop(len(text) - size * (times - 1), "repetition")

@@ -47,11 +47,13 @@ class Files:
 
 def checked_files(path: Path) -> Files:
     """The files of the model that a path names, which may be any of its parts. Raises ModelError."""
-    for each in (path, *gguf.parts_of(path)):
-        _check_kind(each, path)
     parts = gguf.parts_of(path)
+    for each in (path, *parts):
+        _check_kind(each, path)
     try:
-        header, *_ = (gguf.check(parts[0]), *(gguf.read_header(each) for each in parts[1:]))
+        header = gguf.check(parts[0])
+        for each in parts[1:]:
+            gguf.read_header(each)
         size = sum(each.stat().st_size for each in parts)
     except HeaderError as error:
         raise ModelError(f"{_which_is_bad(parts)} {error}") from None

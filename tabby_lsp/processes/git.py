@@ -59,10 +59,11 @@ class Changes:
 def changes(folder: Path) -> Changes:
     """What is staged, or where nothing is, what has changed in tracked files. Raises GitError."""
     _run(folder, "rev-parse", "--git-dir")  # outside of a repository `git diff` means something else
+    options = (*_DIFF, "--dst-prefix=b/", f"-U{CONTEXT_LINES}")
     for staged in (True, False):
-        diff, cut = _run(
-            folder, "diff", *(("--cached",) if staged else ()), *_DIFF, "--dst-prefix=b/", f"-U{CONTEXT_LINES}"
-        )
+        # What is staged has been through the filters already; files of the folder would go through them here.
+        first = ("diff", "--cached") if staged else (*_filters_off(folder), "diff")
+        diff, cut = _run(folder, *first, *options)
         if diff.strip():
             return Changes(diff, staged, cut)
     untracked, _ = _run(folder, "ls-files", "--others", "--exclude-standard", "--directory", "-z")
@@ -71,46 +72,31 @@ def changes(folder: Path) -> Changes:
     raise GitError("Nothing has changed since the last commit.")
 
 
-def subjects(folder: Path, count: int = 20) -> list[str]:
-    """The first lines of the last commits but for merges, the newest first; none where there is no commit yet."""
+def messages(folder: Path, count: int = 20) -> list[str]:
+    """Those of the last commits but for merges, the newest first; none where there is no commit yet."""
     try:
-        said, _ = _run(folder, "log", "--no-merges", "--no-show-signature", f"-{count}", "--format=%s")
+        said, _ = _run(folder, "log", "--no-merges", "--no-show-signature", f"-{count}", "--format=%B%x00")
     except GitError:
         return []
-    return [line for line in said.split("\n") if line.strip()]
+    return [each.strip() for each in said.split("\0") if each.strip()]
 
 
-def has_bodies(folder: Path, count: int = 20) -> bool:
-    """Whether at least half of the last commits say more than a first line."""
+def merge_message(folder: Path) -> str:
+    """What git itself would say of the merge that is being made; "" where there is none."""
     try:
-        said, _ = _run(folder, "log", "--no-merges", "--no-show-signature", f"-{count}", "--format=%x00%b")
-    except GitError:
-        return False
-    bodies = said.split("\0")[1:]
-    return 2 * sum(bool(body.strip()) for body in bodies) >= max(1, len(bodies))
+        merging, prepared = (
+            folder / _run(folder, "rev-parse", "--git-path", name)[0].strip() for name in ("MERGE_HEAD", "MERGE_MSG")
+        )
+        text = prepared.read_text(encoding="utf-8", errors="replace") if merging.exists() else ""
+    except (GitError, OSError):
+        return ""
+    return "\n".join(line for line in text.split("\n") if not line.startswith("#")).strip()
 
 
-def is_merging(folder: Path) -> bool:
-    """Whether a merge is being made, whose message git writes itself."""
-    try:
-        path, _ = _run(folder, "rev-parse", "--git-path", "MERGE_HEAD")
-    except GitError:
-        return False
-    return (folder / path.strip()).exists()
-
-
-def _run(folder: Path, *arguments: str) -> tuple[str, bool]:
-    """What git writes, and whether it was cut at `MOST_BYTES`. Raises GitError."""
-    git = shutil.which("git")
-    if git is None:
-        raise GitError("git is not installed, or not on PATH.")
-    return _output(git, folder, *_filters_off(git, folder), *arguments)
-
-
-def _filters_off(git: str, folder: Path) -> list[str]:
+def _filters_off(folder: Path) -> list[str]:
     """Options by which no filter of the configuration is run. To list its names runs nothing."""
     try:
-        names, _ = _output(git, folder, "config", "--name-only", "--list", "-z")
+        names, _ = _run(folder, "config", "--name-only", "--list", "-z")
     except GitError:
         return []
     filters = {name.rpartition(".")[0] for name in names.split("\0") if name.lower().startswith("filter.")}
@@ -118,7 +104,11 @@ def _filters_off(git: str, folder: Path) -> list[str]:
     return [part for each in sorted(filters) for key, value in off.items() for part in ("-c", f"{each}.{key}={value}")]
 
 
-def _output(git: str, folder: Path, *arguments: str) -> tuple[str, bool]:
+def _run(folder: Path, *arguments: str) -> tuple[str, bool]:
+    """What git writes, and whether it was cut at `MOST_BYTES`. Raises GitError."""
+    git = shutil.which("git")
+    if git is None:
+        raise GitError("git is not installed, or not on PATH.")
     settings = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
     # What the surroundings say of a repository, as within a hook, stays; what they would have run does not.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_EXTERNAL", "GIT_CONFIG"))}
